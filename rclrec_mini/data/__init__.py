@@ -1,0 +1,1 @@
+"""From raw log lines to interactions to user sequences."""

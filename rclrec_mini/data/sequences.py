@@ -1,0 +1,221 @@
+"""User sequences as offsets into the flat table, their splits, and batches of (history, target) samples.
+
+A *sample* is one number: the row of its target in the flat table. Its history is the rows of the same user just
+before it, so an epoch is a permutation of row numbers and no Python object per event ever exists.
+
+    user        0 0 0 0 0 1 1 1      offsets = [0, 5, 8]
+    item        7 3 7 9 7 2 4 2
+    behavior    0 0 2 0 3 0 0 3      target row 4 -> history rows 0..3, target (purchase, item 7)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from rclrec_mini.data.schema import INTERACTIONS, PURCHASE
+from rclrec_mini.files import InputError, read_json
+
+
+def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet file with exactly the columns of `schema`.
+
+    Raises:
+        InputError: the file is missing, is not Parquet, or its columns or types differ.
+    """
+    path = Path(path)
+    try:
+        table = pq.read_table(path, memory_map=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: file not found") from None
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: expected Parquet, found {str(error).splitlines()[0]}") from None
+    found = {field.name: field.type for field in table.schema}
+    for field in schema:
+        if field.name not in found:
+            raise InputError(f"{path}: column {field.name} is missing, found {sorted(found)}")
+        if found[field.name] != field.type:
+            raise InputError(f"{path}: column {field.name} is {found[field.name]}, expected {field.type}")
+    return table.select(schema.names)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples; histories are right-aligned, so column T-1 is the event just before the target.
+
+    Shapes: user, target_*, row (B,); item, behavior, timestamp, mask (B, T). Padding is 0 with mask False.
+    """
+
+    row: Tensor
+    user: Tensor
+    item: Tensor
+    behavior: Tensor
+    timestamp: Tensor
+    mask: Tensor
+    target_item: Tensor
+    target_behavior: Tensor
+    target_timestamp: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """All users' events, flat and sorted by (user, position): item, behavior, timestamp (N,), offsets (U+1,)."""
+
+    item: np.ndarray
+    behavior: np.ndarray
+    timestamp: np.ndarray
+    offsets: np.ndarray
+    n_items: int
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Sequences":
+        """Read the interactions of a prepared data set.
+
+        Raises:
+            InputError: the folder lacks a file, or its table breaks the contract of data/schema.py.
+        """
+        folder = Path(folder)
+        counts = read_json(folder / "manifest.json")["counts"]
+        path = folder / "interactions.parquet"
+        table = read_table(path, INTERACTIONS)
+        if table.num_rows != counts["interactions"]:
+            raise InputError(f"{path}: {table.num_rows} rows, manifest.json expects {counts['interactions']}")
+        user, item, behavior, timestamp = (table[name].to_numpy() for name in INTERACTIONS.names[:4])
+        if np.any(np.diff(user) < 0):
+            raise InputError(f"{path}: rows are not sorted by user")
+        offsets = np.searchsorted(user, np.arange(counts["users"] + 1))
+        return cls(item, behavior, timestamp, offsets, counts["items"])
+
+    @property
+    def n_users(self) -> int:
+        return len(self.offsets) - 1
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def user_of(self, rows: np.ndarray) -> np.ndarray:
+        """The user of each row, (n,) -> (n,)."""
+        return np.searchsorted(self.offsets, rows, side="right") - 1
+
+    def history_length(self, rows: np.ndarray) -> np.ndarray:
+        """How many events of the same user come before each row, (n,) -> (n,)."""
+        return rows - self.offsets[self.user_of(rows)]
+
+    def window(self, rows: np.ndarray, max_history: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the history of each target, right-aligned, and which of them exist: (n,) -> (n, T), (n, T)."""
+        start = self.offsets[self.user_of(rows)]
+        window = rows[:, None] + np.arange(-max_history, 0)  # (n, T)
+        mask = window >= start[:, None]
+        return np.where(mask, window, 0), mask
+
+    def batch(self, rows: np.ndarray, max_history: int) -> Batch:
+        """The samples whose targets stand at `rows` (B,), with at most `max_history` events of history each.
+
+        T is the longest history present, at least 1, so that short histories cost little.
+        """
+        longest = max(1, min(max_history, int(self.history_length(rows).max(initial=0))))
+        window, mask = self.window(rows, longest)
+
+        def history(column: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.where(mask, column[window], 0).astype(np.int64))
+
+        def target(column: np.ndarray) -> Tensor:
+            return torch.from_numpy(column[rows].astype(np.int64))
+
+        return Batch(
+            row=torch.from_numpy(rows.astype(np.int64)),
+            user=torch.from_numpy(self.user_of(rows).astype(np.int64)),
+            item=history(self.item),
+            behavior=history(self.behavior),
+            timestamp=history(self.timestamp),
+            mask=torch.from_numpy(mask),
+            target_item=target(self.item),
+            target_behavior=target(self.behavior),
+            target_timestamp=target(self.timestamp),
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of the training, validation and test targets; training events end where a later split's target begins.
+
+    `train` holds every training event that has a history. `train_event` (N,) marks all training events: the only
+    ones that statistics (popularity, co-occurrence) may read.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    train_event: np.ndarray
+
+
+def split_last_purchase(sequences: Sequences) -> Split:
+    """Leave-last-purchase-out (the protocol's default): per user, the last purchase is the test target, the one
+    before it validation, and the events before both train. Users without a purchase only train."""
+    purchases = np.flatnonzero(sequences.behavior == PURCHASE)
+    user = sequences.user_of(purchases)
+    last = np.append(user[1:] != user[:-1], True) if len(user) else np.zeros(0, bool)
+    before_last = np.append(last[1:] & (user[1:] == user[:-1]), False) if len(user) else last
+    test, validation = purchases[last], purchases[before_last]
+    end = sequences.offsets[1:].copy()
+    end[user[last]] = test
+    end[user[before_last]] = validation
+    return _split(sequences, end, validation, test)
+
+
+def split_temporal(sequences: Sequences, *, validation_start: int, test_start: int) -> Split:
+    """Split at two moments (seconds UTC): purchases from `test_start` on are test targets, those between are
+    validation targets, and events before `validation_start` train.
+
+    Raises:
+        InputError: `validation_start` is not before `test_start`.
+    """
+    if validation_start >= test_start:
+        raise InputError(f"validation_start {validation_start}: expected a time before test_start {test_start}")
+    time, purchase = sequences.timestamp, sequences.behavior == PURCHASE
+    early = np.concatenate([[0], np.cumsum(time < validation_start)])
+    end = sequences.offsets[:-1] + early[sequences.offsets[1:]] - early[sequences.offsets[:-1]]
+    validation = np.flatnonzero(purchase & (time >= validation_start) & (time < test_start))
+    return _split(sequences, end, validation, np.flatnonzero(purchase & (time >= test_start)))
+
+
+def _split(sequences: Sequences, end: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Split:
+    """Training events of user u are the rows offsets[u]..end[u]-1; targets without a history are left out."""
+    rows = np.arange(len(sequences))
+    train_event = rows < np.repeat(end, np.diff(sequences.offsets))
+    first = np.zeros(len(sequences), bool)
+    first[sequences.offsets[:-1][np.diff(sequences.offsets) > 0]] = True
+    return Split(
+        train=rows[train_event & ~first],
+        validation=validation[~first[validation]],
+        test=test[~first[test]],
+        train_event=train_event,
+    )
+
+
+def bucketed_batches(
+    sequences: Sequences, rows: np.ndarray, *, batch_size: int, max_history: int, seed: int, bucket: int = 64
+) -> Iterator[np.ndarray]:
+    """Shuffle `rows`, then group histories of like length: yields arrays of `batch_size` rows (the last may be
+    shorter). Each run of `bucket` batches is sorted by length and its batches are shuffled again, so padding is
+    small and the order is random, and equal for equal seeds."""
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(rows)
+    length = np.minimum(sequences.history_length(rows), max_history)
+    for start in range(0, len(rows), bucket * batch_size):
+        chunk = slice(start, start + bucket * batch_size)
+        ordered = rows[chunk][np.argsort(length[chunk], kind="stable")]
+        batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+        yield from (batches[i] for i in rng.permutation(len(batches)))
