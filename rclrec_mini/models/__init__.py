@@ -1,0 +1,1 @@
+"""The recommenders: the shared encoder-decoder, the curriculum, RCLRec."""
