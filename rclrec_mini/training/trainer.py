@@ -1,0 +1,430 @@
+"""One loop that trains every model: pre-training and fine-tuning are two calls of `train` with two run folders.
+
+A model is an nn.Module whose `forward(batch)` gives {"loss": mean over the batch's samples, ...other scalars to log}.
+What does not learn in a stage is frozen with `requires_grad_(False)`: the optimiser leaves it out, and so does DDP.
+
+Everything random in step s derives from (seed, s), so a run needs no saved generator: one that is killed and started
+again takes up its last checkpoint and ends in the same weights, metrics and log.
+
+A run folder:
+
+    config.json   TrainConfig and whatever else decides the result; a run with another one is refused
+    run.json      data hash, commit, versions, device, seed, seconds
+    log.jsonl     one line each `log_every` steps (means since the line before) and one each evaluation
+    last/ best/   checkpoints
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rclrec_mini.data.sequences import Batch, Sequences, bucketed_batches
+from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.training.checkpoints import load_checkpoint, load_weights, provenance, save_checkpoint
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One stage of training; every count of steps means optimiser steps."""
+
+    epochs: int = 10  # passes over the training samples, at most
+    max_steps: int | None = None  # steps, at most; None: as many as the epochs hold
+    batch_size: int = 256  # samples a step, over all processes together
+    max_history: int = 50  # events before the target, T
+    lr: float = 1e-3  # peak learning rate
+    weight_decay: float = 0.01  # AdamW's, on weight matrices only: not on embeddings, norms and biases
+    warmup: float = 0.05  # share of all steps in which the learning rate rises linearly
+    decay: Literal["cosine", "constant"] = "cosine"  # what the learning rate does after the warm-up (cosine: to 0)
+    clip: float = 1.0  # largest norm of the gradient; 0: no clipping
+    evaluate_every: int = 0  # steps between evaluations; 0: once an epoch
+    monitor: str = "NDCG@10"  # validation metric that picks the best weights, higher is better
+    patience: int = 5  # evaluations without a new best before the run stops; 0: never stop early
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # bf16-mixed: autocast, with weights in fp32
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # where to train
+    devices: int = 1  # processes, one a device
+    strategy: Literal["auto", "ddp"] = "auto"  # ddp: needed for more than one device; works on CPU too (gloo)
+    seed: int = 0  # of the order of samples and of dropout
+    log_every: int = 50  # steps between lines of the log
+    checkpoint_every: int = 1000  # steps between checkpoints, besides one at each evaluation
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "max_history", "lr", "devices", "log_every", "checkpoint_every")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}: found {getattr(self, name)}, expected more than 0")
+        for name in ("weight_decay", "clip", "patience", "evaluate_every"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}: found {getattr(self, name)}, expected 0 or more")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"warmup: found {self.warmup}, expected a share from 0 to below 1")
+        if self.max_steps is not None and self.max_steps <= 0:
+            raise InputError(f"max_steps: found {self.max_steps}, expected more than 0")
+        if self.devices > 1 and self.strategy == "auto":
+            raise InputError(f"strategy: found auto with {self.devices} devices, expected ddp")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended. Without `evaluate`, the best weights are the last ones and `metrics` is empty."""
+
+    steps: int  # taken
+    best_step: int  # whose weights the model now holds
+    metrics: dict[str, float]  # validation metrics at best_step
+    stopped_early: bool
+    seconds: float  # wall time, over all starts of the run
+
+
+@dataclass
+class _Progress:
+    """What a resumed run must know; saved with every checkpoint."""
+
+    step: int = 0
+    best_step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    misses: int = 0  # evaluations since the best
+    finished: bool = False
+    seconds: float = 0.0
+
+
+class _Samples(nn.Module):
+    """Takes the batch as a dict: Fabric and DDP look into dicts for tensors, not into frozen dataclasses."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.model(Batch(**tensors))
+
+
+def train(
+    model: nn.Module,
+    *,
+    sequences: Sequences,
+    rows: np.ndarray,
+    config: TrainConfig,
+    run: Path | str,
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Train `model` on the samples at `rows` of `sequences`, in the folder `run`; it ends with its best weights.
+
+    A run that was interrupted goes on from its last checkpoint, and one that had finished is only read back: for
+    equal results, call this with the same arguments and the same initial weights.
+
+    With several processes each takes every n-th sample of a global batch, and losses are weighed by the share, so
+    that gradients are those of one process at equal `batch_size` (the last, shorter batch included; with dropout only
+    in distribution). `evaluate` runs in the first process only, in eval mode and full precision, without gradients.
+
+    A model may offer `diagnostics(batch) -> dict[str, float]`, logged every `log_every` steps, before the step, with
+    gradients enabled; it must leave `.grad` alone (torch.autograd.grad does).
+
+    Args:
+        rows: targets, (n,), row numbers of `sequences`.
+        evaluate: gives validation metrics, `config.monitor` among them; None: train to the end.
+        settings: what else decides the result (model config, stage, "data_hash"), as JSON values.
+
+    Raises:
+        InputError: `rows` is empty, nothing can be trained, `run` holds another configuration, or `evaluate` does
+            not give `config.monitor`.
+        FloatingPointError: the loss or the gradient stopped being finite.
+    """
+    rows = np.asarray(rows)
+    if len(rows) == 0:
+        raise InputError("rows: found no training samples, expected at least 1")
+    start, run = time.perf_counter(), Path(run)
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=config.devices, strategy=config.strategy, precision=config.precision
+    )
+    fabric.launch()
+    settings = {"training": asdict(config), **(settings or {}), "samples": _fingerprint(rows)}
+    _check_same_settings(run / "config.json", settings)
+    fabric.barrier()  # nobody writes before everybody has read
+
+    model.to(fabric.device)
+    optimizer = build_optimizer(model, config)
+    state = _Progress()
+    if (run / "last" / "state.json").exists():
+        state = _Progress(**load_checkpoint(run / "last", model, optimizer))
+    if fabric.is_global_zero:
+        write_json(run / "config.json", settings)
+        _truncate_log(run / "log.jsonl", after=state.step)
+    if not state.finished:
+        loop = _Loop(
+            fabric=fabric,
+            model=model,
+            optimizer=optimizer,
+            config=config,
+            run=run,
+            evaluate=evaluate,
+            start=start - state.seconds,
+        )
+        loop.run_from(state, sequences, rows, progress=progress)
+        if fabric.is_global_zero:
+            _write_record(run / "run.json", settings, config, fabric, state)
+    fabric.barrier()
+    if state.best_step != state.step:
+        load_weights(run / "best", model)
+    stopped_early = 0 < config.patience <= state.misses
+    return TrainResult(state.step, state.best_step, state.metrics, stopped_early, state.seconds)
+
+
+def learning_rate(step: int, total: int, config: TrainConfig) -> float:
+    """The learning rate of update `step` (0-based) of `total`: linear warm-up to `config.lr`, then decay to 0."""
+    warmup = round(config.warmup * total)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    if config.decay == "constant":
+        return config.lr
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over what requires a gradient; weight decay on matrices that are not embeddings: decaying an embedding
+    shrinks the rows of rare items, and decaying norms or biases only shifts them.
+
+    Raises:
+        InputError: the model has nothing to train.
+    """
+    embeddings = {
+        id(p) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) for p in m.parameters()
+    }
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise InputError("model: found no parameter that requires a gradient, expected at least 1")
+    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in embeddings]
+    others = [p for p in trained if p.ndim < 2 or id(p) in embeddings]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=config.lr, fused=trained[0].device.type in ("cpu", "cuda")
+    )
+
+
+class _Loop:
+    """The steps of one run in one process."""
+
+    def __init__(
+        self,
+        *,
+        fabric: Fabric,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        config: TrainConfig,
+        run: Path,
+        evaluate: Callable[[nn.Module], Mapping[str, float]] | None,
+        start: float,
+    ) -> None:
+        self.fabric, self.model, self.optimizer = fabric, model, optimizer
+        self.config, self.run, self.evaluate, self.start = config, run, evaluate, start
+        self.module = fabric.setup_module(_Samples(model))
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.sums: dict[str, Tensor] = {}  # of the scalars of all steps since the last line of the log
+        self.diagnostics: dict[str, float] = {}
+
+    def run_from(self, state: _Progress, sequences: Sequences, rows: np.ndarray, *, progress: bool) -> None:
+        """Take the steps that follow `state`, which is kept up to date."""
+        config = self.config
+        per_epoch = math.ceil(len(rows) / config.batch_size)
+        total = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
+        evaluate_every = config.evaluate_every or per_epoch
+        hidden = not (progress and self.fabric.is_global_zero)
+        self.model.train()
+        with tqdm(total=total, initial=state.step, desc=self.run.name, unit="step", disable=hidden) as bar:
+            for step, batch_rows in _batches(sequences, rows, config, first=state.step, total=total):
+                logs = (step + 1) % config.log_every == 0
+                lr = learning_rate(step, total, config)
+                self._step(step, lr, sequences, batch_rows, diagnose=logs)
+                state.step = step + 1
+                last = state.step == total
+                evaluates = self.evaluate is not None and (last or state.step % evaluate_every == 0)
+                saves = last or evaluates or state.step % config.checkpoint_every == 0
+                if logs or saves:  # a line at each checkpoint, so that no mean spans one
+                    loss = self._log_scalars(state.step, epoch=step // per_epoch, lr=lr)
+                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                bar.update()
+                improved = evaluates and self._judge(state)
+                state.finished = last or 0 < config.patience <= state.misses
+                if saves:
+                    self._save(state, improved)
+                if state.finished:
+                    return
+
+    def _step(self, step: int, lr: float, sequences: Sequences, rows: np.ndarray, *, diagnose: bool) -> None:
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        share = rows[rank::world]
+        weight = len(share) / len(rows)
+        # A process that a short batch leaves without samples still takes part, with weight 0.
+        batch = sequences.batch(share if len(share) else rows[:1], self.config.max_history)
+        batch = batch.to(self.fabric.device)
+        if diagnose and hasattr(self.model, "diagnostics"):
+            self._seed(step)
+            with self.fabric.autocast():
+                found = self.model.diagnostics(batch)
+            self.diagnostics = self._over_processes({k: torch.tensor(v) * weight for k, v in found.items()})
+
+        self._seed(step)
+        scalars = self.module(vars(batch))
+        self.fabric.backward(scalars["loss"] * (weight * world))  # DDP divides by world
+        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip or math.inf)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        for name, value in scalars.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach() * weight
+        self.sums["gradient_norm"] = self.sums.get("gradient_norm", 0.0) + norm.detach() / world
+        self.sums["steps"] = self.sums.get("steps", 0.0) + torch.ones_like(norm) / world
+
+    def _seed(self, step: int) -> None:
+        torch.manual_seed(_derived_seed(self.config.seed, step, self.fabric.global_rank))
+
+    def _over_processes(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        if not values:
+            return {}
+        stacked = torch.stack([value.detach().float().to(self.fabric.device) for value in values.values()])
+        return dict(zip(values, self.fabric.all_reduce(stacked, reduce_op="sum").tolist(), strict=True))
+
+    def _log_scalars(self, step: int, *, epoch: int, lr: float) -> float:
+        """Write the means since the last line, and return the loss."""
+        sums = self._over_processes(self.sums)
+        steps = sums.pop("steps")
+        means = {name: value / steps for name, value in sums.items()}
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(means[name]):
+                raise FloatingPointError(f"{self.run}: {name} is {means[name]} in the steps up to {step}")
+        self._log({"step": step, "epoch": epoch, "lr": lr, **means, **self.diagnostics})
+        self.sums, self.diagnostics = {}, {}
+        return means["loss"]
+
+    def _judge(self, state: _Progress) -> bool:
+        """Evaluate, write a line, and say whether the weights are the best so far."""
+        metrics: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            self.model.eval()
+            with torch.no_grad():
+                metrics = {name: float(value) for name, value in self.evaluate(self.model).items()}
+            self.model.train()
+        metrics = self.fabric.broadcast(metrics)
+        monitor = self.config.monitor
+        if not math.isfinite(metrics.get(monitor, math.nan)):
+            raise InputError(f"monitor: found {metrics} in the evaluation, expected a number for {monitor}")
+        metrics = _finite(metrics)
+        self._log({"step": state.step, "validation": metrics})
+        improved = not state.metrics or metrics[monitor] > state.metrics[monitor]
+        if improved:
+            state.best_step, state.metrics, state.misses = state.step, metrics, 0
+        else:
+            state.misses += 1
+        return improved
+
+    def _save(self, state: _Progress, improved: bool) -> None:
+        state.seconds = time.perf_counter() - self.start
+        if self.evaluate is None:
+            state.best_step = state.step
+        if not self.fabric.is_global_zero:
+            return
+        if improved:
+            save_checkpoint(self.run / "best", self.model, None, {"step": state.step, "metrics": state.metrics})
+        save_checkpoint(self.run / "last", self.model, self.optimizer, asdict(state))
+
+    def _log(self, line: dict[str, Any]) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        line = {"step": line.pop("step"), "seconds": round(time.perf_counter() - self.start, 3), **line}
+        with open(self.run / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(_finite(line)) + "\n")
+
+
+def _batches(
+    sequences: Sequences, rows: np.ndarray, config: TrainConfig, *, first: int, total: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(step, rows of its batch) for the steps first..total-1; the order of an epoch derives from (seed, epoch)."""
+    per_epoch = math.ceil(len(rows) / config.batch_size)
+    for epoch in count(first // per_epoch):
+        batches = bucketed_batches(
+            sequences,
+            rows,
+            batch_size=config.batch_size,
+            max_history=config.max_history,
+            seed=_derived_seed(config.seed, epoch),
+        )
+        for step, batch in enumerate(batches, start=epoch * per_epoch):
+            if step >= total:
+                return
+            if step >= first:
+                yield step, batch
+
+
+def _derived_seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _fingerprint(rows: np.ndarray) -> str:
+    return sha256(np.ascontiguousarray(rows, dtype="<i8")).hexdigest()[:16]
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null stands for what could not be measured."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _truncate_log(path: Path, *, after: int) -> None:
+    """Drop the lines that steps after the last checkpoint had written, and a line cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > after:
+            break
+        kept.append(line)
+    with whole_file(path) as partial:
+        partial.write_text("".join(kept), encoding="utf-8")
+
+
+def _check_same_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    if not path.exists():
+        return
+    wanted = _flat(json.loads(json.dumps(settings)))
+    found = _flat(read_json(path))
+    for key in [*wanted, *found]:
+        if wanted.get(key) != found.get(key):
+            raise InputError(
+                f"{path}: {key} is {found.get(key)!r}, expected {wanted.get(key)!r} (another run lies in this folder)"
+            )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _write_record(
+    path: Path, settings: Mapping[str, Any], config: TrainConfig, fabric: Fabric, state: _Progress
+) -> None:
+    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else str(fabric.device)
+    record = {
+        "data_hash": settings.get("data_hash", "unknown"),
+        **provenance(),
+        "device": device,
+        "processes": fabric.world_size,
+        "seed": config.seed,
+        **asdict(state),
+    }
+    write_json(path, record)
