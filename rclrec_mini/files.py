@@ -45,9 +45,7 @@ def check_output(out: Path | str, *, overwrite: bool = False) -> Path:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: found a file, expected a folder that does not exist or is empty")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise InputError(
-            f"{out}: found a folder that is not empty, expected none (use --overwrite to replace it)"
-        )
+        raise InputError(f"{out}: found a folder that is not empty, expected none (use --overwrite to replace it)")
     return out
 
 
@@ -85,9 +83,7 @@ def whole_folder(out: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     with whole_file(path) as partial:
-        partial.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path | str) -> Any:

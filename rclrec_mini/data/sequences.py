@@ -183,9 +183,7 @@ def split_temporal(sequences: Sequences, *, validation_start: int, test_start: i
         InputError: `validation_start` is not before `test_start`.
     """
     if validation_start >= test_start:
-        raise InputError(
-            f"validation_start {validation_start}: expected a time before test_start {test_start}"
-        )
+        raise InputError(f"validation_start {validation_start}: expected a time before test_start {test_start}")
     time, purchase = sequences.timestamp, sequences.behavior == PURCHASE
     early = np.concatenate([[0], np.cumsum(time < validation_start)])
     end = sequences.offsets[:-1] + early[sequences.offsets[1:]] - early[sequences.offsets[:-1]]

@@ -72,9 +72,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: KeysValues, mask: Tensor) -> Tensor:
         """x (B, S, d), mask broadcastable to (B, h, S, keys), True where attention may look -> (B, S, d)"""
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(
-            self.split(self.query(x)), *memory, attn_mask=mask, dropout_p=dropout
-        )
+        y = F.scaled_dot_product_attention(self.split(self.query(x)), *memory, attn_mask=mask, dropout_p=dropout)
         return self.out(y.transpose(1, 2).flatten(-2))
 
     def beams(self, x: Tensor, prefix: KeysValues, prefix_mask: Tensor, own: KeysValues) -> Tensor:
@@ -127,9 +125,7 @@ class DecoderLayer(nn.Module):
         self.ffn = feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, x: Tensor, mask: Tensor, history: KeysValues, history_mask: Tensor
-    ) -> tuple[Tensor, KeysValues]:
+    def forward(self, x: Tensor, mask: Tensor, history: KeysValues, history_mask: Tensor) -> tuple[Tensor, KeysValues]:
         """x (B, S, d), mask (B, 1, S, S), history_mask (B, 1, 1, T) -> x, and the self-attention's keys and values"""
         y = self.self_norm(x)
         own = self.self_attention.keys_values(y)
@@ -207,9 +203,7 @@ class Backbone(nn.Module):
 
     def _run(self, x: Tensor, valid: Tensor, history: Tensor, mask: Tensor) -> tuple[Tensor, DecoderState]:
         causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-        alone = torch.eye(
-            x.shape[1], dtype=torch.bool, device=x.device
-        )  # a row with nothing to look at would be nan
+        alone = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)  # a row with nothing to look at would be nan
         self_mask, history_mask = causal & valid[:, None, None] | alone, mask[:, None, None]
         memory = [layer.cross_attention.keys_values(history) for layer in self.decoder]
         prefix = []
@@ -260,10 +254,8 @@ class Backbone(nn.Module):
         x, state = self._run(*self._inputs(bos, *self._prefix(prefix, valid, None)), history, mask)
         return state, self.head(x[:, -1], 0)
 
-    def step(
-        self, state: DecoderState, tokens: Tensor, parents: Tensor, level: int
-    ) -> tuple[DecoderState, Tensor]:
-        """Append the token chosen at `level` to each beam: tokens, parents (B, W) -> state, logits (B, W, V) of level + 1.
+    def step(self, state: DecoderState, tokens: Tensor, parents: Tensor, level: int) -> tuple[DecoderState, Tensor]:
+        """Append the token chosen at `level` to each beam: tokens, parents (B, W) -> logits (B, W, V) of level + 1.
 
         `parents` says which of the user's previous beams each new beam continues.
         """
@@ -272,13 +264,9 @@ class Backbone(nn.Module):
         own = []
         for i, layer in enumerate(self.decoder):
             y = layer.self_norm(x)
-            new = KeysValues(
-                *(t.unsqueeze(3) for t in layer.self_attention.keys_values(y))
-            )  # (B, h, W, 1, d/h)
+            new = KeysValues(*(t.unsqueeze(3) for t in layer.self_attention.keys_values(y)))  # (B, h, W, 1, d/h)
             if state.own:
-                index = parents[:, None, :, None, None].expand(
-                    -1, new.keys.shape[1], -1, level, new.keys.shape[-1]
-                )
+                index = parents[:, None, :, None, None].expand(-1, new.keys.shape[1], -1, level, new.keys.shape[-1])
                 new = KeysValues(
                     *(torch.cat([o.gather(2, index), n], 3) for o, n in zip(state.own[i], new, strict=True))
                 )

@@ -77,9 +77,7 @@ class RCPM(nn.Module):
         self.features = nn.ModuleList(nn.Embedding(int(n) + 1, d) for n in profiles.amax(0))
         self.user = nn.Linear(d * len(self.features), d, bias=False)  # W_u
         self.mlp = nn.Sequential(nn.Linear(2 * d, d), nn.GELU(), nn.Linear(d, d))
-        self.shared = (
-            behavior_embedding,
-        )  # in a tuple, so that the weights are registered once, in the backbone
+        self.shared = (behavior_embedding,)  # in a tuple, so that the weights are registered once, in the backbone
         self.straight_through = StraightThrough()
 
     def query(self, user: Tensor) -> Tensor:

@@ -156,9 +156,7 @@ class RCLRec(nn.Module):
                 loss = self.weights()[name] * term.mean()
                 gradient = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
                 squares = [g.square().sum() for g in gradient if g is not None]
-                logs[f"selector_gradient_{name}"] = (
-                    torch.stack(squares).sum().sqrt().item() if squares else 0.0
-                )
+                logs[f"selector_gradient_{name}"] = torch.stack(squares).sum().sqrt().item() if squares else 0.0
         if self.journey is not None and selection.index.shape[1]:
             found = recovery(selection, journey_mask(self.journey, batch))
             known = ~found.recall.isnan()
@@ -174,9 +172,7 @@ class RCLRec(nn.Module):
         prefix = self.prefix_codes(selection, batch)
         return self.backbone.start(history, batch.mask, batch.target_behavior, prefix, selection.valid)
 
-    def step(
-        self, state: DecoderState, tokens: Tensor, parents: Tensor, level: int
-    ) -> tuple[DecoderState, Tensor]:
+    def step(self, state: DecoderState, tokens: Tensor, parents: Tensor, level: int) -> tuple[DecoderState, Tensor]:
         """Beam search: append the tokens (B, W) chosen at `level`, logits (B, W, V) of the next."""
         return self.backbone.step(state, tokens, parents, level)
 
