@@ -97,8 +97,8 @@ class Catalog:
         return torch.where(node >= 0, self.leaf_items[node.clamp(min=0)].long(), -1)
 
     def child_of(self, level: int, node: Tensor, token: Tensor) -> Tensor:
-        """The child of `node` (depth `level`) that `token` leads to, same shapes -> (...) int64; -1 where there
-        is none, or where `node` is -1. A binary search: log2(V) vectorised steps for any number of items."""
+        """The child of `node` (depth `level`) that `token` leads to, (...) and (...) -> (...) int64; -1 where
+        there is none, or where `node` is -1. A binary search: log2(V) vectorised steps for any N."""
         offsets, tokens = self.child_offsets[level], self.child_tokens[level]
         parent = node.clamp(min=0)
         low, end = offsets[parent].long(), offsets[parent + 1].long()
@@ -187,9 +187,7 @@ def _trie(table: np.ndarray, order: np.ndarray, name: str) -> tuple[list[np.ndar
     if not is_new.all():
         row = int(np.argmin(is_new))
         pair = f"items {order[row - 1]} and {order[row]}"
-        raise InputError(
-            f"{name}: {pair} share the codes {tuple(table[row].tolist())}, expected unique codes"
-        )
+        raise InputError(f"{name}: {pair} share the codes {tuple(table[row].tolist())}, expected unique codes")
     return offsets, tokens
 
 
