@@ -7,7 +7,7 @@ A checkpoint is a folder:
     optimizer-STEP.safetensors  optimiser moments, one tensor `PARAMETER.MOMENT` each (absent beside best weights)
 
 `state.json` is replaced last and in one move, so it always names files that are complete; what an interrupted save
-leaves beside them is removed by the next one.
+leaves beside them is swept away later.
 """
 
 import json
@@ -42,8 +42,14 @@ def save_checkpoint(
         with whole_file(folder / files[kind]) as partial:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in values.items()}, partial)
     write_json(folder / "state.json", {**state, "files": files})
-    for file in folder.iterdir():
-        if file.name not in {"state.json", *files.values()}:
+    sweep(folder)
+
+
+def sweep(folder: Path | str) -> None:
+    """Remove what an interrupted save left in a checkpoint's folder."""
+    state = Path(folder) / "state.json"
+    if state.exists():
+        for file in set(state.parent.iterdir()) - {state, *map(state.with_name, read_json(state)["files"].values())}:
             file.unlink()
 
 

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from rclrec_mini.data.sequences import Batch, Sequences, bucketed_batches
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
-from rclrec_mini.training.checkpoints import load_checkpoint, load_weights, provenance, save_checkpoint
+from rclrec_mini.training.checkpoints import load_checkpoint, load_weights, provenance, save_checkpoint, sweep
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,14 @@ def train(
     if (run / "last" / "state.json").exists():
         state = _Progress(**load_checkpoint(run / "last", model, optimizer))
     if fabric.is_global_zero:
+        for partial in run.glob(".*.partial-*"):  # left by a kill
+            partial.unlink()
+        sweep(run / "last")
+        sweep(run / "best")
         write_json(run / "config.json", settings)
         _truncate_log(run / "log.jsonl", after=state.step)
-    if not state.finished:
+    already_finished = state.finished
+    if not already_finished:
         loop = _Loop(
             fabric=fabric,
             model=model,
@@ -173,8 +178,9 @@ def train(
             start=start - state.seconds,
         )
         loop.run_from(state, sequences, rows, progress=progress)
-        if fabric.is_global_zero:
-            _write_record(run / "run.json", settings, config, fabric, state)
+    record = run / "run.json"
+    if fabric.is_global_zero and (not already_finished or not record.exists()):
+        _write_record(record, settings, config, fabric, state)
     fabric.barrier()
     if state.best_step != state.step:
         load_weights(run / "best", model)
