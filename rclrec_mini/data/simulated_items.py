@@ -138,7 +138,7 @@ def _table(
         STYLES[i % len(STYLES)] + ("" if i < len(STYLES) else str(i // len(STYLES))) for i in range(within.max() + 1)
     ]
     titles = [
-        f"{COLOURS[c]} {MATERIALS[m]} {style[s]} {noun[p]} brand{b}"
+        f"{COLOURS[c]} {MATERIALS[m]} {style[s]} {noun[p]} brand{b + 1}"
         for c, m, s, p, b in zip(colour, material, within, parent, brand, strict=True)
     ]
     columns = {
