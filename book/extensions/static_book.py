@@ -1,0 +1,34 @@
+"""A Sphinx extension: pages that work from a folder, with no network, and results that follow the library."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+
+def library_key(root: Path) -> str:
+    """A hash of what a notebook's results depend on besides its own cells."""
+    digest = hashlib.sha256(os.environ.get("RCLREC_FAST", "").encode())
+    for source in [*sorted((root / "rclrec_mini").rglob("*.py")), root / "constraints.txt"]:
+        digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def key_execution_cache(app: Sphinx, config: Config) -> None:
+    """Run the notebooks again when the library changed, which the cache by itself does not notice."""
+    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / library_key(Path(app.srcdir)))
+
+
+def drop_repeated_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Two extensions add their inline scripts twice; the second declaration is an error in the browser's console."""
+    unique = {(str(file.filename or ""), file.attributes.get("body")): file for file in context["script_files"][::-1]}
+    context["script_files"][:] = list(unique.values())[::-1]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", key_execution_cache)
+    app.connect("html-page-context", drop_repeated_scripts, priority=950)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
