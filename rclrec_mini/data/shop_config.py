@@ -40,7 +40,8 @@ class ShopConfig:
     journey_events: float = 7.0
     """mean number of events of a journey that does not buy"""
     revisit_rate: float = 0.2
-    """share of a journey's events that return to an item it has seen; 1.6 times that if it buys, half in idle browsing"""
+    """share of a journey's events that return to an item it has seen;
+    1.6 times that if it buys, half in idle browsing"""
     purchase_share: float = 0.0095
     """share of events that are purchases"""
     seen_share: float = 0.75

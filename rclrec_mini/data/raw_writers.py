@@ -1,0 +1,209 @@
+"""The simulated shop written as raw logs, in the exact text formats of REC-Tmall and IJCAI-15, at any size.
+
+rec-tmall   tianchi_2014001_rec_tmall_product.txt           item|title|picture|parent-leaf|b7|s5, | being 0x01
+            tianchi_2014002_rec_tmall_log_part{a,b,c}.txt   item|u3|alipay|2014-09-18 15:03:11
+ijcai15     user_log_format1.csv, user_info_format1.csv     user,item,category,seller,brand,mmdd,action
+both        truth.parquet                                   the journey of every event (TRUTH_OF_LOG)
+"""
+
+import contextlib
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from rclrec_mini.data.shop_config import ShopConfig
+from rclrec_mini.data.simulate import Shop, catalogue, simulate_users, sized
+from rclrec_mini.files import InputError, whole_folder, write_json
+
+DAY = 86_400
+REC_TMALL_PRODUCT = "tianchi_2014001_rec_tmall_product.txt"
+REC_TMALL_LOGS = tuple(f"tianchi_2014002_rec_tmall_log_part{part}.txt" for part in "abc")
+REC_TMALL_ACTIONS = ("click", "collect", "cart", "alipay")  # by our behavior
+IJCAI15_LOG, IJCAI15_USERS, IJCAI15_ZIP = "user_log_format1.csv", "user_info_format1.csv", "data_format1.zip"
+IJCAI15_ACTIONS = ("0", "3", "1", "2")  # by our behavior
+
+TRUTH_OF_LOG = pa.schema(
+    [
+        ("user_id", pa.string()),  # as in the log
+        ("position", pa.int32()),  # 0.. within the user, in time order; in IJCAI-15 the order of the file
+        ("timestamp", pa.int64()),  # seconds UTC; with user_id it names one event of a REC-Tmall log
+        ("journey", pa.int32()),  # -1 is noise
+    ]
+)
+
+Write = Callable[[Shop], None]
+
+
+def write_raw(
+    config: ShopConfig,
+    out: Path | str,
+    *,
+    format: Literal["rec-tmall", "ijcai15"] = "rec-tmall",
+    rows: int | None = None,
+    zipped: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> dict:
+    """Write the shop's log and its truth to the folder `out`, users by chunks in bounded memory.
+
+    A user's events are in time order, in REC-Tmall each in a second of its own; the three REC-Tmall logs hold one
+    third of the period each. `rows` sets the number of users so that about as many interactions come out;
+    `zipped` packs the two IJCAI-15 files into one zip. Returns what was written: format, files, counts, config.
+
+    Raises:
+        InputError: an unknown format, `rows` below 1, an IJCAI-15 period that leaves its year, a zip of REC-Tmall, or
+            `out` holds something and `overwrite` is false.
+    """
+    _check(config, format, rows, zipped)
+    config = config if rows is None else sized(config, rows=rows)
+    items = catalogue(config)
+    writer = _rec_tmall if format == "rec-tmall" else _ijcai15
+    prefix = "u" if format == "rec-tmall" else ""
+    total = 0
+    with whole_folder(out, overwrite=overwrite) as folder:
+        with (
+            writer(folder, config, items.table) as write,
+            pq.ParquetWriter(folder / "truth.parquet", TRUTH_OF_LOG) as truth,
+            tqdm(total=config.users, unit="user", desc=f"simulate {format}", disable=not progress) as bar,
+        ):
+            for chunk in simulate_users(config, items):
+                write(chunk)
+                truth.write_table(_truth(chunk, prefix))
+                total += chunk.interactions.num_rows
+                bar.update(chunk.users.num_rows)
+        if zipped:
+            _pack(folder)
+        written = {
+            "format": format,
+            "files": sorted(path.name for path in folder.iterdir()),
+            "counts": {"users": config.users, "items": config.items, "interactions": total},
+            "config": asdict(config),
+        }
+        write_json(folder / "written.json", written)
+    return written
+
+
+def _check(config: ShopConfig, format: str, rows: int | None, zipped: bool) -> None:
+    if format not in ("rec-tmall", "ijcai15"):
+        raise InputError(f"format: found {format}, expected rec-tmall or ijcai15")
+    if rows is not None and rows < 1:
+        raise InputError(f"rows: found {rows}, expected at least 1")
+    if zipped and format != "ijcai15":
+        raise InputError("zipped: expected only with ijcai15, REC-Tmall has no zip of its own")
+    last = config.start + config.days * DAY - 1
+    first_year, last_year = (np.datetime64(t, "s").astype("datetime64[Y]") for t in (config.start, last))
+    if format == "ijcai15" and first_year != last_year:
+        raise InputError(f"days: {config.days} from start {config.start} leave the year, IJCAI-15 writes days as mmdd")
+
+
+@contextlib.contextmanager
+def _rec_tmall(folder: Path, config: ShopConfig, items: pa.Table):
+    product = [
+        items["raw_id"],
+        items["title"],
+        _join("//img/", items["raw_id"], ".jpg"),
+        _join(items["parent_category"], "-", items["category"]),
+        items["brand"],
+        items["seller"],
+    ]
+    with open(folder / REC_TMALL_PRODUCT, "wb") as file:
+        _write_lines(file, product, "\x01")
+    edges = config.start + np.arange(1, 3) * config.days * DAY // 3
+
+    def write(shop: Shop) -> None:
+        events = shop.interactions
+        time = events["timestamp"].to_numpy()
+        order = np.argsort(time, kind="stable")  # a log comes as it happens, all users mixed
+        columns = [
+            _raw_item(events["item"]).take(order),
+            _join("u", _raw_user(events["user"])).take(order),
+            _word(REC_TMALL_ACTIONS, events["behavior"]).take(order),
+            _clock(time[order]),
+        ]
+        cuts = [0, *np.searchsorted(time[order], edges), len(order)]
+        for file, start, end in zip(files, cuts[:-1], cuts[1:], strict=True):
+            _write_lines(file, [column[start:end] for column in columns], "\x01")
+
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open(folder / name, "wb")) for name in REC_TMALL_LOGS]
+        yield write
+
+
+@contextlib.contextmanager
+def _ijcai15(folder: Path, config: ShopConfig, items: pa.Table):
+    category, seller, brand = items["category"], _digits(items["seller"]), _digits(items["brand"])
+
+    def write(shop: Shop) -> None:
+        events = shop.interactions
+        item, time = events["item"], events["timestamp"].to_numpy()
+        days = np.datetime_as_string(np.arange(time.min() // DAY, time.max() // DAY + 1).astype("datetime64[D]"))
+        month_days = pa.array([day[5:7] + day[8:10] for day in days.tolist()])
+        action = _word(IJCAI15_ACTIONS, events["behavior"])
+        day = month_days.take(pa.array(time // DAY - time.min() // DAY))
+        columns = [_raw_user(events["user"]), _raw_item(item), category.take(item), seller.take(item)]
+        _write_lines(log, [*columns, brand.take(item), day, action], ",")
+        _write_lines(info, [shop.users[name] for name in ("raw_id", "age_range", "gender")], ",")
+
+    with open(folder / IJCAI15_LOG, "wb") as log, open(folder / IJCAI15_USERS, "wb") as info:
+        log.write(b"user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type\n")
+        info.write(b"user_id,age_range,gender\n")
+        yield write
+
+
+def _pack(folder: Path) -> None:
+    with zipfile.ZipFile(folder / IJCAI15_ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in (IJCAI15_LOG, IJCAI15_USERS):
+            archive.write(folder / name, f"data_format1/{name}")
+            (folder / name).unlink()
+
+
+def _truth(shop: Shop, prefix: str) -> pa.Table:
+    user_id = _join(prefix, _raw_user(shop.truth["user"]))
+    columns = [user_id, shop.truth["position"], shop.interactions["timestamp"], shop.truth["journey"]]
+    return pa.Table.from_arrays(columns, schema=TRUTH_OF_LOG)
+
+
+def _write_lines(file: BinaryIO, columns: list, delimiter: str) -> None:
+    table = pa.table(columns, names=[str(i) for i in range(len(columns))])
+    options = pa.csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="none")
+    pa.csv.write_csv(table, file, options)
+
+
+def _raw_user(user: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.add(user.cast(pa.int64()), 1).cast(pa.string())
+
+
+_raw_item = _raw_user  # raw ids of items, too, are their numbers from 1
+
+
+def _digits(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`b123` -> `123`."""
+    return pc.utf8_slice_codeunits(names, 1)
+
+
+def _join(*parts: pa.ChunkedArray | str) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(*parts, "")
+
+
+def _word(words: tuple[str, ...], index: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(words)]).take(index)
+
+
+def _clock(seconds: np.ndarray) -> pa.Array:
+    """`2014-09-18 15:03:11` of seconds UTC, by looking up the day and the second of the day."""
+    first, last = seconds.min() // DAY, seconds.max() // DAY
+    days = np.datetime_as_string(np.arange(first, last + 1).astype("datetime64[D]"))
+    day = pa.array(days.tolist()).take(pa.array(seconds // DAY - first))
+    return _join(day, _SECONDS_OF_DAY.take(pa.array(seconds % DAY)))
+
+
+_SECONDS_OF_DAY = pa.array([f" {s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}" for s in range(DAY)])
