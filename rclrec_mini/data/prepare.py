@@ -1,0 +1,494 @@
+"""From raw logs to a prepared data set: filtered, numbered, sorted, and written whole or not at all.
+
+    raw files -> kept events -> distinct -> filtered -> numbered -> sorted by (user, time, file order) -> Parquet
+
+One Ibis pipeline for every source and both engines. Tables stay flat: a user's sequence is a run of rows.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from importlib.metadata import version
+from operator import or_
+from pathlib import Path
+from typing import Any, Literal
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from rclrec_mini.data import raw_logs
+from rclrec_mini.data.engines import ENGINES, Engine
+from rclrec_mini.data.raw_logs import Layout, RawFile
+from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, PURCHASE, TRUTH, USERS
+from rclrec_mini.files import InputError, check_output, sha256, whole_folder, write_json
+
+HASHED_BYTES = 1_000_000_000  # larger files are told apart by size and time of change
+OVERHEAD_BYTES = 250_000_000  # what the process needs beside the engine
+EVENT = ["user", "item", "behavior", "timestamp", "row"]
+TABLES = {"interactions": INTERACTIONS, "items": ITEMS, "users": USERS, "truth": TRUTH}
+UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """What to read, what to keep, and with what means."""
+
+    source: Literal["rec-tmall", "ijcai15", "table"]
+    """what kind of log it is: REC-Tmall (0x01-separated text, or its CSV sample), IJCAI-15 (CSV or zip), or a table
+    (Parquet or CSV) with the columns user, item, behavior (name or index), timestamp (seconds UTC)"""
+    log: tuple[Path, ...]
+    """the log files, in order"""
+    out: Path
+    """the folder to write; must not exist or be empty, unless overwrite"""
+    items: Path | None = None
+    """the product file of REC-Tmall, or a table with the column item and any of category, parent_category, brand,
+    seller, title, price; IJCAI-15 has these in its log"""
+    users: Path | None = None
+    """the user_info file of IJCAI-15 (CSV or zip; found by itself when the log is a zip that holds it), or a table with
+    the column user and any of age_range, gender"""
+    min_item_count: int = 1
+    """drop items with fewer interactions than this"""
+    min_user_events: int = 1
+    """drop users with fewer interactions than this, counted after items were dropped"""
+    min_user_purchases: int = 0
+    """drop users with fewer purchases than this, counted after items were dropped"""
+    iterate: bool = False
+    """repeat the three filters until they drop nothing more; if not, one pass: first items, then users, after which
+    an item may again stand below its minimum"""
+    sample_users: float = 1.0
+    """share of the users to keep, 0..1, chosen by a hash of seed and user id while reading"""
+    seed: int = 0
+    """seed of the sample"""
+    duplicates: Literal["source", "drop", "keep"] = "source"
+    """what to do with rows that repeat user, item, behavior and time; source: drop them where time has seconds, keep
+    them where it has minutes or days only, since people do click twice"""
+    year: int = 2014
+    """the year of the days in IJCAI-15, which are written without one"""
+    within_day: Literal["file", "funnel"] = "file"
+    """order within a day in IJCAI-15: as in the file, or click, favorite, cart, purchase, which leaks: what was
+    bought then always comes last"""
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    """what runs the tables; spark needs Java and rclrec_mini[spark]"""
+    memory: str = "2GB"
+    """memory to stay within, such as 800MB or 1GB; more than that spills to disk beside the output"""
+    threads: int | None = None
+    """threads of the engine; default: all cores"""
+    overwrite: bool = False
+    """replace the output folder if it holds something"""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a value that no data could make right."""
+        expected = {
+            "log": (len(self.log) > 0, "at least one file"),
+            "source": (self.source in ("rec-tmall", "ijcai15", "table"), "rec-tmall, ijcai15 or table"),
+            "engine": (self.engine in ENGINES, " or ".join(ENGINES)),
+            "duplicates": (self.duplicates in ("source", "drop", "keep"), "source, drop or keep"),
+            "within_day": (self.within_day in ("file", "funnel"), "file or funnel"),
+            "min_item_count": (self.min_item_count >= 0, "0 or more"),
+            "min_user_events": (self.min_user_events >= 0, "0 or more"),
+            "min_user_purchases": (self.min_user_purchases >= 0, "0 or more"),
+            "sample_users": (0 < self.sample_users <= 1, "above 0, at most 1"),
+            "threads": (self.threads is None or self.threads >= 1, "1 or more"),
+            "year": (1970 <= self.year <= 9999, "1970..9999"),
+        }
+        for name, (fine, words) in expected.items():
+            if not fine:
+                raise InputError(f"{name}: found {getattr(self, name)!r}, expected {words}")
+        if self.within_day == "funnel" and self.source != "ijcai15":
+            raise InputError(f"within_day: found funnel for {self.source}, expected file: only ijcai15 has days only")
+        if self.source == "ijcai15" and self.items is not None:
+            raise InputError(f"items: found {self.items}, expected none: ijcai15 describes items in its log")
+        if self.source == "rec-tmall" and self.users is not None:
+            raise InputError(f"users: found {self.users}, expected none: rec-tmall does not describe users")
+        memory_bytes(self.memory)
+
+
+def memory_bytes(memory: str) -> int:
+    """Bytes of a size such as `1GB`.
+
+    Raises:
+        InputError: it is not such a size, or below 500MB.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([MGT]B)", memory)
+    size = int(float(match[1]) * UNITS[match[2]]) if match else 0
+    if size < 500_000_000:
+        raise InputError(f"memory: found {memory!r}, expected at least 500MB, such as 800MB or 1GB")
+    return size
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The opened files of a source with the layout of each kind; `prefix` goes before a user's number in raw ids."""
+
+    log: tuple[list[RawFile], Layout]
+    items: tuple[list[RawFile], Layout] | None
+    users: tuple[list[RawFile], Layout] | None
+    prefix: str
+    whole_seconds: bool
+
+
+def open_inputs(config: PrepareConfig, spill: Path) -> Inputs:
+    """Look through all files of the source; zips are unpacked into `spill`.
+
+    Raises:
+        InputError: as raw_logs.open_raw.
+    """
+
+    def opened(paths: Iterable[Path], layout: Layout, member: str = "") -> tuple[list[RawFile], Layout]:
+        return [raw_logs.open_raw(path, layout, member=member, spill=spill) for path in paths], layout
+
+    def maybe(path: Path | None, layout: Layout, member: str = "") -> tuple[list[RawFile], Layout] | None:
+        return None if path is None else opened([path], layout, member)
+
+    if config.source == "rec-tmall":
+        sample = raw_logs.first_line(config.log[0]).removeprefix("\ufeff").startswith("item_id,")
+        log = opened(config.log, raw_logs.REC_TMALL_SAMPLE if sample else raw_logs.REC_TMALL_LOG)
+        return Inputs(log, maybe(config.items, raw_logs.REC_TMALL_PRODUCT), None, "u", whole_seconds=not sample)
+    if config.source == "ijcai15":
+        info = "user_info_format1.csv"
+        log = opened(config.log, raw_logs.ijcai15_log(config.year), "user_log_format1.csv")
+        zipped = next((path for path in config.log if raw_logs.zip_holds(path, info)), None)
+        users = maybe(config.users or zipped, raw_logs.IJCAI15_USERS, info)
+        return Inputs(log, None, users, "", whole_seconds=False)
+    log = opened(config.log, raw_logs.TABLE_LOG)
+    items, users = maybe(config.items, raw_logs.TABLE_ITEMS), maybe(config.users, raw_logs.TABLE_USERS)
+    return Inputs(log, items, users, "", whole_seconds=True)
+
+
+def prepare(config: PrepareConfig, *, progress: bool = True) -> dict[str, Any]:
+    """Read a raw log, and write `config.out` as a prepared data set (data/schema.py); returns its manifest.
+
+    Users and items are numbered by their ids in ascending order. A user's rows are in time order; rows of the same
+    time keep the order of the files, as given, and of the lines in them. Items and users that the log names and
+    their own file lacks are kept with null attributes, and counted under `missing`; where the IJCAI-15 log gives one
+    item several categories, sellers or brands, the smallest number is taken, and such items are counted under
+    `conflicts`.
+
+    Raises:
+        InputError: something in the input is wrong, nothing or no purchase is left, or the disk is full; then
+            `config.out` is as it was before.
+    """
+    check_output(config.out, overwrite=config.overwrite)
+    if config.within_day == "funnel":
+        warnings.warn("within_day=funnel puts purchases last in each day: histories then leak the target", stacklevel=2)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_clear_when_full(config.out))
+        out = stack.enter_context(whole_folder(config.out, overwrite=config.overwrite))
+        spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{out.name}.spill-", dir=out.parent)))
+        bar = stack.enter_context(tqdm(total=5, desc="prepare", unit="step", disable=not progress))
+        inputs = open_inputs(config, spill)
+        bar.update()
+        hashes = _start_hashing(inputs, stack)
+        engine = ENGINES[config.engine](
+            spill=spill,
+            memory=memory_bytes(config.memory) - OVERHEAD_BYTES,
+            threads=config.threads or os.cpu_count() or 1,
+        )
+        stack.callback(engine.close)
+        try:
+            return _run(config, inputs, engine, out, hashes, bar)
+        except engine.errors as error:
+            raise InputError(f"{config.out}: {config.engine} failed: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _clear_when_full(out: Path) -> Iterator[None]:
+    """Turn what the system says about a full disk into an InputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        raise InputError(f"{out}: could not be written: {error.strerror}, expected room on the disk") from error
+
+
+def _start_hashing(inputs: Inputs, stack: contextlib.ExitStack) -> dict[Path, Future]:
+    """Hash the files in the background: it keeps a thread busy, but not Python."""
+    pool = ThreadPoolExecutor(1)
+    stack.callback(pool.shutdown, cancel_futures=True)
+    return {file.source: pool.submit(_identity, file.source) for file in _files(inputs)}
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > HASHED_BYTES:
+        return {"size": size, "mtime": path.stat().st_mtime}
+    return {"sha256": sha256(path)}
+
+
+def _files(inputs: Inputs) -> list[RawFile]:
+    return [file for part in (inputs.log, inputs.items, inputs.users) if part for file in part[0]]
+
+
+def _run(
+    config: PrepareConfig, inputs: Inputs, engine: Engine, out: Path, hashes: dict[Path, Future], bar: tqdm
+) -> dict[str, Any]:
+    log = _keep(engine, *inputs.log, where=_sampled(config))
+    n_read, n_kept = sum(file.rows for file in inputs.log[0]), _count(engine, log)
+    dropped = {"users_not_sampled": n_read - n_kept}
+    bar.update()
+
+    events = _distinct(engine, log) if _drops_duplicates(config, inputs) else log[EVENT]
+    dropped["duplicates"] = n_kept - _count(engine, events)
+    events, filtered = _filter(config, engine, events)
+    _check_left(config, engine.first(events.aggregate(n=ibis._.count(), purchases=_purchases())))
+    users, items = (_numbered(engine, events, name) for name in ("user", "item"))
+    bar.update()
+
+    ordered = _ordered(events, users, items, funnel=config.within_day == "funnel")
+    behaviors = np.zeros(len(BEHAVIORS), np.int64)
+    _write(out / "interactions.parquet", INTERACTIONS, _with_position(engine.batches(ordered), behaviors))
+    bar.update()
+
+    item_table, item_notes = _describe_items(engine, inputs, log, items)
+    user_table, user_notes = _describe(engine, inputs.users, users, "user")
+    _write(out / "items.parquet", ITEMS, engine.batches(_as_contract(item_table, ITEMS)))
+    _write(out / "users.parquet", USERS, engine.batches(_as_contract(user_table, USERS, inputs.prefix)))
+
+    n_rows = int(behaviors.sum())
+    manifest = {
+        "source": config.source,
+        "files": [
+            {"name": file.name.removeprefix(f"{file.source.parent}{os.sep}"), **hashes[file.source].result()}
+            | {"bytes": file.source.stat().st_size, "rows": file.rows}
+            for file in _files(inputs)
+        ],
+        "filters": _filters(config),
+        "order": "user, time, " + ("behavior, " if config.within_day == "funnel" else "") + "file order",
+        "dropped": dropped | filtered | item_notes.pop("dropped") | user_notes.pop("dropped"),
+        "missing": {"items": item_notes.pop("missing"), "users": user_notes.pop("missing")},
+        **item_notes,
+        "counts": {"users": _count(engine, users), "items": _count(engine, items), "interactions": n_rows},
+        "behaviors": {name: int(n) / n_rows for name, n in zip(BEHAVIORS, behaviors, strict=True)},
+        "seed": config.seed,
+        "version": version("rclrec_mini"),
+        "content_hash": content_hash(out),
+    }
+    write_json(out / "manifest.json", manifest)
+    bar.update()
+    return manifest
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _count(engine: Engine, table: ibis.Table) -> int:
+    return int(engine.first(table.aggregate(n=table.count()))["n"])
+
+
+def _purchases() -> ibis.Deferred:
+    return ibis.coalesce((ibis._.behavior == PURCHASE).cast("int64").sum(), 0)
+
+
+def _filters(config: PrepareConfig) -> dict[str, Any]:
+    names = ("min_item_count", "min_user_events", "min_user_purchases", "iterate", "sample_users", "duplicates")
+    days = ("year", "within_day") if config.source == "ijcai15" else ()
+    return {name: getattr(config, name) for name in names + days}
+
+
+def _drops_duplicates(config: PrepareConfig, inputs: Inputs) -> bool:
+    return config.duplicates == "drop" or (config.duplicates == "source" and inputs.whole_seconds)
+
+
+def _sampled(config: PrepareConfig) -> Callable[[ibis.Table], ibis.Value] | None:
+    """Which rows belong to the sample: those whose MD5 of `seed:user` is below the share of its range."""
+    if config.sample_users == 1:
+        return None
+    limit = f"{int(config.sample_users * 2**64):016x}"
+    return lambda log: (ibis.literal(f"{config.seed}:") + log.user.cast("string")).hexdigest("md5") < limit
+
+
+def _keep(
+    engine: Engine,
+    files: list[RawFile],
+    layout: Layout,
+    *,
+    where: Callable[[ibis.Table], ibis.Value] | None = None,
+) -> ibis.Table:
+    """Read files into the engine, only the rows `where` says; raise InputError at the first field that does not fit."""
+    raw = raw_logs.read_raw(engine, files, layout)
+    try:
+        table = engine.keep(raw if where is None else raw.filter(where(raw) | raw.fault))
+    except engine.errors as error:
+        raw_logs.find_fault(files, layout)
+        raise InputError(f"{files[0].name}: {_first_line(error)}") from error
+    if engine.first(table.aggregate(faults=table.fault.cast("int64").sum()))["faults"]:
+        raw_logs.find_fault(files, layout)
+        raise InputError(f"{files[0].name}: found a field that the engine does not take, and no line with a fault")
+    return table.drop("fault")
+
+
+def _distinct(engine: Engine, log: ibis.Table) -> ibis.Table:
+    """Of rows that are equal in user, item, behavior and timestamp, the first."""
+    return engine.keep(log.group_by(EVENT[:-1]).aggregate(row=log.row.min()))
+
+
+def _filter(config: PrepareConfig, engine: Engine, events: ibis.Table) -> tuple[ibis.Table, dict[str, int]]:
+    """Drop rare items, then users with few events or purchases; once, or until nothing more is dropped."""
+    dropped = dict.fromkeys(("items_below_min_count", "users_below_min_events", "users_below_min_purchases"), 0)
+    left = events
+    while True:
+        before = sum(dropped.values())
+        items = engine.keep(left.group_by("item").aggregate(n=ibis._.count()))
+        rare = items.n < config.min_item_count
+        dropped["items_below_min_count"] += _rows(engine, items, rare)
+        left = left.semi_join(items.filter(~rare), "item")
+
+        users = engine.keep(left.group_by("user").aggregate(n=ibis._.count(), purchases=_purchases()))
+        short, poor = users.n < config.min_user_events, users.purchases < config.min_user_purchases
+        dropped["users_below_min_events"] += _rows(engine, users, short)
+        dropped["users_below_min_purchases"] += _rows(engine, users, ~short & poor)
+        if sum(dropped.values()) == before:
+            return left if before else events, dropped
+        left = events.semi_join(items.filter(~rare), "item").semi_join(users.filter(~short & ~poor), "user")
+        if not config.iterate:
+            return left, dropped
+
+
+def _rows(engine: Engine, counted: ibis.Table, condition: ibis.Value) -> int:
+    return int(engine.first(counted.filter(condition).aggregate(n=ibis.coalesce(ibis._.n.sum(), 0)))["n"])
+
+
+def _check_left(config: PrepareConfig, left: dict[str, int]) -> None:
+    log = ", ".join(str(path) for path in config.log)
+    if left["n"] == 0:
+        raise InputError(f"{log}: the filters left no interaction, expected at least one (lower the minimums)")
+    if left["purchases"] == 0:
+        raise InputError(f"{log}: found no purchase among {left['n']} interactions left, expected at least one")
+
+
+def _numbered(engine: Engine, events: ibis.Table, name: str) -> ibis.Table:
+    """Each distinct user or item with its number: the rank of its id, from 0."""
+    distinct = events.select(name).distinct()
+    number = ibis.row_number().over(order_by=distinct[name]).cast("int32")
+    return engine.keep(distinct.mutate(number=number)).select(name, "number")
+
+
+def _ordered(events: ibis.Table, users: ibis.Table, items: ibis.Table, *, funnel: bool) -> ibis.Table:
+    users, items = users.rename(user_number="number"), items.rename(item_number="number")
+    joined = events.join(users, "user").join(items, "item")
+    numbered = joined.select("behavior", "timestamp", "row", user="user_number", item="item_number")
+    return numbered.order_by("user", "timestamp", *(["behavior"] if funnel else []), "row")
+
+
+def _with_position(batches: Iterable[pa.RecordBatch], behaviors: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Number the rows of each user from 0, and add up how often each behavior occurs.
+
+    Rows come sorted, so a running count does it: a window function would sort them all again.
+    """
+    last_user, next_position = -1, 0
+    for batch in batches:
+        if len(batch) == 0:
+            continue
+        user = batch["user"].to_numpy()  # (n,)
+        row = np.arange(len(user))
+        first = np.maximum.accumulate(np.where(np.diff(user, prepend=last_user) != 0, row, -next_position))
+        position = row - first
+        behaviors += np.bincount(batch["behavior"].to_numpy(), minlength=len(behaviors))
+        last_user, next_position = user[-1], position[-1] + 1
+        yield batch.append_column("position", pa.array(position, pa.int32()))
+
+
+def _describe(
+    engine: Engine, part: tuple[list[RawFile], Layout] | None, numbered: ibis.Table, key: str
+) -> tuple[ibis.Table, dict[str, Any]]:
+    """The numbered users or items with what their own file says: of several rows of one id, the first."""
+    if part is None:
+        return numbered, {"dropped": {}, "missing": _count(engine, numbered)}
+    described = _keep(engine, *part)
+    known = described.semi_join(numbered, key)
+    nth = ibis.row_number().over(group_by=known[key], order_by=known.row)
+    first = engine.keep(known.mutate(nth=nth).filter(ibis._.nth == 0).drop("nth", "row")).drop("row")
+    n_described, n_known, n_first = (_count(engine, table) for table in (described, known, first))
+    notes = {
+        "dropped": {f"{key}_rows_not_in_log": n_described - n_known, f"{key}_rows_repeated": n_known - n_first},
+        "missing": _count(engine, numbered) - n_first,
+    }
+    return numbered.left_join(first, key), notes
+
+
+def _describe_items(
+    engine: Engine, inputs: Inputs, log: ibis.Table, numbered: ibis.Table
+) -> tuple[ibis.Table, dict[str, Any]]:
+    if "category" not in log.columns:
+        table, notes = _describe(engine, inputs.items, numbered, "item")
+        if inputs.items and inputs.items[1] is raw_logs.REC_TMALL_PRODUCT:
+            path = table.category.split("-")
+            table = table.mutate(parent_category=path[0], category=path[1])
+        return table, notes
+    names = ("category", "seller", "brand")
+    values = log.mutate(brand=log.brand.re_replace(r"\.0$", "").cast("int64"))
+    lowest = {name: values[name].min() for name in names}
+    highest = {f"{name}_highest": values[name].max() for name in names}
+    found = engine.keep(values.group_by("item").aggregate(**lowest, **highest)).drop("row")
+    known = found.semi_join(numbered, "item")
+    differ = known.filter([reduce(or_, (known[name] != known[f"{name}_highest"] for name in names))])
+    notes = {"dropped": {}, "missing": 0, "conflicts": {"items": _count(engine, differ)}}
+    return numbered.left_join(known, "item"), notes
+
+
+def _as_contract(table: ibis.Table, schema: pa.Schema, prefix: str = "") -> ibis.Table:
+    """The columns of `schema`, sorted by number; those that the source does not have are null."""
+    key = schema.names[0]
+    raw_id = table[key].cast("string")
+    columns = {key: table.number, "raw_id": ibis.literal(prefix) + raw_id if prefix else raw_id}
+    for field in schema:
+        if field.name not in columns:
+            kind = "float64" if field.type == pa.float64() else "string"
+            known = field.name in table.columns
+            columns[field.name] = table[field.name].cast(kind) if known else ibis.null(kind)
+    return table.select(**columns).order_by(key)
+
+
+def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in batches:
+            arrays = [batch[field.name].cast(field.type) for field in schema]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def content_hash(folder: Path | str) -> str:
+    """A hash (BLAKE2b, hexadecimal) of the values in a prepared data set's tables, the truth of a simulated shop
+    included: equal for equal tables, however they were written."""
+    total = hashlib.blake2b(digest_size=32)
+    for name, schema in TABLES.items():
+        path = Path(folder) / f"{name}.parquet"
+        if path.exists():
+            total.update(f"{name} {_table_hash(path, schema)}\n".encode())
+    return total.hexdigest()
+
+
+def _table_hash(path: Path, schema: pa.Schema) -> str:
+    """Hash each column by itself, so that the batches in which a file is read leave no trace."""
+    parts = {(name, part): hashlib.blake2b() for name in schema.names for part in ("values", "lengths", "nulls")}
+    rows = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1 << 19, columns=schema.names):
+            for name in schema.names:
+                column = batch[name]
+                if column.null_count:
+                    nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) + rows
+                    parts[name, "nulls"].update(nulls.astype("<i8"))
+                    column = column.fill_null("" if column.type == pa.string() else 0)
+                if column.type == pa.string():
+                    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
+                    parts[name, "lengths"].update(np.diff(offsets))
+                    data = column.buffers()[2]
+                    parts[name, "values"].update(memoryview(data)[offsets[0] : offsets[-1]] if data else b"")
+                else:
+                    parts[name, "values"].update(column.to_numpy())
+            rows += len(batch)
+    lines = [f"{rows} rows"] + [f"{name} {part} {digest.hexdigest()}" for (name, part), digest in parts.items()]
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=32).hexdigest()
