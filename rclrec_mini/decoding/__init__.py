@@ -1,0 +1,1 @@
+"""From a model's next-token scores to ranked items of the catalogue."""
