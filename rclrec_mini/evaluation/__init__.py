@@ -1,0 +1,1 @@
+"""How good the rankings are, and the naive rankings that a model has to beat."""
