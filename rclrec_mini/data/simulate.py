@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import rclrec_mini
+from rclrec_mini.data.prepare import content_hash
 from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, TRUTH, USERS
 from rclrec_mini.data.shop_config import ShopConfig, preset
 from rclrec_mini.data.simulated_items import SimulatedItems, simulate_items
@@ -108,10 +109,6 @@ def write_prepared(config: ShopConfig, out: Path | str, *, overwrite: bool = Fal
     Raises:
         InputError: `out` holds something and `overwrite` is false.
     """
-    try:
-        from rclrec_mini.data.prepare import content_hash
-    except ImportError:
-        content_hash = lambda folder: None  # noqa: E731
     items = catalogue(config)
     rows, behaviors = 0, np.zeros(len(BEHAVIORS), int)
     with whole_folder(out, overwrite=overwrite) as folder:
