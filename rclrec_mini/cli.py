@@ -1,0 +1,158 @@
+"""The command `rclrec`: one verb for each step of the journey, each a thin face over a function that a notebook calls.
+
+A verb imports what it needs when it runs, so that `rclrec --help` answers at once.
+"""
+
+import contextlib
+import inspect
+import io
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from rclrec_mini import __version__
+from rclrec_mini.files import InputError
+
+Options = TypeVar("Options")
+
+
+def parse(verb: Callable, options: type[Options], args: Sequence[str], **keywords: Any) -> Options:
+    """Read the flags of a verb into a dataclass.
+
+    Raises:
+        InputError: a flag is missing, unknown or has a bad value.
+        SystemExit: with code 0, when the flags ask for help.
+    """
+    import tyro
+
+    complaint = io.StringIO()
+    name = verb.__name__
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                options,
+                prog=f"rclrec {name}",
+                description=inspect.getdoc(verb),
+                args=list(args),
+                config=(tyro.conf.FlagCreatePairsOff,),
+                **keywords,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(f"{name}: {first_of_box(complaint.getvalue())}; see rclrec {name} --help") from None
+
+
+def first_of_box(text: str) -> str:
+    """The first part of tyro's boxed message, on one line."""
+    lines = [line.strip("│ ") for line in text.splitlines() if not line.startswith(("╭", "╰"))]
+    rule = next((n for n, line in enumerate(lines) if line and set(line) == {"─"}), len(lines))
+    return re.sub(r"\s+", " ", " ".join(lines[:rule])).strip().rstrip(".")
+
+
+def counts(out: Path, manifest: dict[str, Any]) -> str:
+    """One line for people about a data set that was written."""
+    return f"{out}: " + ", ".join(f"{number:,} {name}" for name, number in manifest["counts"].items())
+
+
+def simulate(args: Sequence[str]) -> None:
+    """Simulate a shop whose truth is known, as a prepared data set or as a raw log."""
+    from tyro import MISSING
+    from tyro.conf import OmitArgPrefixes
+
+    from rclrec_mini.data.raw_writers import write_raw
+    from rclrec_mini.data.shop_config import PRESETS, ShopConfig, preset
+    from rclrec_mini.data.simulate import sized, write_prepared
+
+    @dataclass(frozen=True, kw_only=True)
+    class Simulate:
+        out: Path
+        """the folder to write; must not exist or be empty, unless overwrite"""
+        preset: Literal[tuple(PRESETS)] = "mini"
+        """size of the shop: tiny (seconds), mini (the book's) or full (for a GPU); the flags below change one knob"""
+        format: Literal["prepared", "rec-tmall", "ijcai15"] = "prepared"
+        """prepared: ready for tokenize and train; else a raw log in the text format of that source, for prepare"""
+        rows: int | None = None
+        """about how many interactions to write, by the number of users; default: as many as the preset makes"""
+        zipped: bool = False
+        """pack the files of ijcai15 into one zip"""
+        overwrite: bool = False
+        """replace the output folder if it holds something"""
+        shop: OmitArgPrefixes[ShopConfig]
+
+    @dataclass(frozen=True)
+    class Size:
+        preset: Literal[tuple(PRESETS)] = "mini"
+
+    size, _ = parse(simulate, Size, args, return_unknown_args=True, add_help=False)
+    options = parse(simulate, Simulate, args, default=Simulate(out=MISSING, shop=preset(size.preset)))
+    if options.format == "prepared":
+        if options.zipped:
+            raise InputError("--zipped: expected only with --format ijcai15")
+        if options.rows is not None and options.rows < 1:
+            raise InputError(f"--rows: found {options.rows}, expected at least 1")
+        shop = options.shop if options.rows is None else sized(options.shop, rows=options.rows)
+        written = write_prepared(shop, options.out, overwrite=options.overwrite, progress=True)
+    else:
+        written = write_raw(
+            options.shop,
+            options.out,
+            format=options.format,
+            rows=options.rows,
+            zipped=options.zipped,
+            overwrite=options.overwrite,
+            progress=True,
+        )
+    print(counts(options.out, written))
+
+
+def prepare(args: Sequence[str]) -> None:
+    """Read a raw log and write a prepared data set."""
+    from rclrec_mini.data.prepare import PrepareConfig
+    from rclrec_mini.data.prepare import prepare as run
+
+    config = parse(prepare, PrepareConfig, args)
+    manifest = run(config, progress=True)
+    for reason, number in manifest["dropped"].items():
+        print(f"dropped {number:,}: {reason}")
+    print(counts(config.out, manifest))
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {verb.__name__: verb for verb in (simulate, prepare)}
+
+
+def usage() -> str:
+    verbs = "\n".join(f"  {name:<10} {inspect.getdoc(verb).splitlines()[0]}" for name, verb in VERBS.items())
+    return f"usage: rclrec VERB [OPTIONS]\n\n{verbs}\n\nrclrec VERB --help lists its options with units and defaults."
+
+
+def run(args: Sequence[str]) -> None:
+    if not args or args[0] in ("-h", "--help"):
+        print(usage())
+    elif args[0] == "--version":
+        print(f"rclrec_mini {__version__}")
+    elif args[0] not in VERBS:
+        raise InputError(f"found {args[0]!r}, expected one of {', '.join(VERBS)}")
+    else:
+        VERBS[args[0]](args[1:])
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 2 for bad input, 1 for a fault of the machine, 130 for Ctrl-C."""
+    warnings.formatwarning = lambda message, *_: f"rclrec: warning: {message}\n"
+    try:
+        run(sys.argv[1:] if args is None else args)
+    except InputError as error:
+        print(f"rclrec: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"rclrec: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("rclrec: interrupted", file=sys.stderr)
+        return 130
+    return 0

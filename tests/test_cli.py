@@ -1,0 +1,114 @@
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rclrec_mini import cli
+from rclrec_mini.cli import VERBS, main
+from rclrec_mini.files import read_json
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--preset", "tiny", "--users", "17", "--items", "31"]
+
+
+def one_line(text: str) -> str:
+    """The only line that is no progress bar."""
+    lines = [line.split("\r")[-1] for line in text.splitlines()]
+    (line,) = [line for line in lines if line and "%|" not in line]
+    return line
+
+
+def test_help_names_every_verb_and_needs_no_torch():
+    command = "import sys; from rclrec_mini.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
+    assert all(f"\n  {verb} " in shown for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_has_help_with_defaults(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: rclrec {verb}" in shown
+    assert "(default:" in shown and "(required)" in shown
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("rclrec_mini 0.")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["sell"], ["'sell'", "simulate, prepare"]),
+        (["simulate"], ["--out"]),
+        (["simulate", "--out", "x", "--colour", "red"], ["--colour"]),
+        (["simulate", "--out", "x", "--preset", "huge"], ["'huge'", "tiny"]),
+        (["simulate", "--out", "x", "--users", "many"], ["--users", "'many'"]),
+        (["simulate", "--out", "x", "--noise-share", "1.5"], ["noise_share", "1.5"]),
+        (["simulate", "--out", "x", "--rows", "0"], ["rows", "0"]),
+        (["simulate", "--out", "x", "--zipped"], ["zipped", "ijcai15"]),
+        (["prepare", "--source", "table", "--log", "absent.csv", "--out", "x"], ["absent.csv", "not found"]),
+        (["prepare", "--source", "table", "--log", "a.csv", "--out", "x", "--memory", "lots"], ["memory", "'lots'"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(args, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(args) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    line = one_line(shown.err)
+    assert line.startswith("rclrec: ")
+    assert all(word in line for word in words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_output_folder_is_left_alone_unless_told(tmp_path, capsys):
+    out = tmp_path / "shop"
+    assert main(["simulate", *TINY, "--out", str(out)]) == 0
+    before = read_json(out / "manifest.json")
+    assert main(["simulate", *TINY, "--out", str(out), "--seed", "5"]) == 2
+    assert read_json(out / "manifest.json") == before
+    assert main(["simulate", *TINY, "--out", str(out), "--seed", "5", "--overwrite"]) == 0
+    assert read_json(out / "manifest.json")["seed"] == 5
+
+
+def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.VERBS, "simulate", interrupted)
+    assert main(["simulate"]) == 130
+    assert capsys.readouterr().err == "rclrec: interrupted\n"
+
+
+def test_a_fault_of_the_machine_is_one_line(monkeypatch, capsys):
+    def full(args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(cli.VERBS, "simulate", full)
+    assert main(["simulate"]) == 1
+    assert one_line(capsys.readouterr().err).startswith("rclrec: ")
+
+
+def test_a_raw_log_goes_through_prepare(tmp_path, capsys):
+    raw, out = tmp_path / "raw", tmp_path / "prepared"
+    assert main(["simulate", *TINY, "--format", "ijcai15", "--out", str(raw)]) == 0
+    flags = ["--log", str(raw / "user_log_format1.csv"), "--users", str(raw / "user_info_format1.csv")]
+    assert main(["prepare", "--source", "ijcai15", *flags, "--out", str(out)]) == 0
+    counts = read_json(out / "manifest.json")["counts"]
+    assert counts["users"] == 17
+    assert f"{out}: 17 users" in capsys.readouterr().out
+
+
+def readme_commands() -> list[list[str]]:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("rclrec ")]
+
+
+def test_the_readme_shows_every_verb():
+    assert {command[0] for command in readme_commands()} == set(VERBS)
