@@ -1,6 +1,7 @@
 """One loop that trains every model: pre-training and fine-tuning are two calls of `train` with two run folders.
 
-A model is an nn.Module whose `forward(batch)` gives {"loss": mean over the batch's samples, ...other scalars to log}.
+A model is an nn.Module whose `forward(batch)` gives {"loss": mean over the batch's samples, ...other scalars to log},
+with the same keys in every step.
 What does not learn in a stage is frozen with `requires_grad_(False)`: the optimiser leaves it out, and so does DDP.
 
 Everything random in step s derives from (seed, s), so a run needs no saved generator: one that is killed and started
@@ -129,8 +130,9 @@ def train(
     that gradients are those of one process at equal `batch_size` (the last, shorter batch included; with dropout only
     in distribution). `evaluate` runs in the first process only, in eval mode and full precision, without gradients.
 
-    A model may offer `diagnostics(batch) -> dict[str, float]`, logged every `log_every` steps, before the step, with
-    gradients enabled; it must leave `.grad` alone (torch.autograd.grad does).
+    A model may offer `diagnostics(batch) -> dict[str, float]`, logged every `log_every` steps: called before the step,
+    in the first process on its share of the batch, with gradients enabled. It must leave `.grad` alone, as
+    torch.autograd.grad does.
 
     Args:
         rows: targets, (n,), row numbers of `sequences`.
@@ -275,11 +277,10 @@ class _Loop:
         # A process that a short batch leaves without samples still takes part, with weight 0.
         batch = sequences.batch(share if len(share) else rows[:1], self.config.max_history)
         batch = batch.to(self.fabric.device)
-        if diagnose and hasattr(self.model, "diagnostics"):
+        if diagnose and rank == 0 and hasattr(self.model, "diagnostics"):
             self._seed(step)
             with self.fabric.autocast():
-                found = self.model.diagnostics(batch)
-            self.diagnostics = self._over_processes({k: torch.tensor(v) * weight for k, v in found.items()})
+                self.diagnostics = self.model.diagnostics(batch)
 
         self._seed(step)
         scalars = self.module(vars(batch))
@@ -298,8 +299,6 @@ class _Loop:
         torch.manual_seed(_derived_seed(self.config.seed, step, self.fabric.global_rank))
 
     def _over_processes(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        if not values:
-            return {}
         stacked = torch.stack([value.detach().float().to(self.fabric.device) for value in values.values()])
         return dict(zip(values, self.fabric.all_reduce(stacked, reduce_op="sum").tolist(), strict=True))
 

@@ -33,14 +33,14 @@ def log_of(folder) -> list[dict]:
 
 
 def test_run_learns_and_leaves_a_whole_folder(tmp_path):
-    config = replace(CONFIG, epochs=20, patience=0)
+    config = replace(CONFIG, epochs=13, patience=0)
     settings = {"model": {"d": 8}, "data_hash": "abc"}
     _, result = run(tmp_path / "run", config=config, settings=settings)
     log = log_of(tmp_path / "run")
     losses = [line["loss"] for line in log if "loss" in line]
-    assert result.steps == 20 * 6  # 57 samples in batches of 11
+    assert result.steps == 13 * 6  # 57 samples in batches of 11
     assert losses[-1] < 0.5 * losses[0]
-    assert result.metrics["MRR"] > 0.8
+    assert result.metrics["MRR"] > 0.7
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.json", "run.json", "log.jsonl", "last", "best"}
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["data_hash"] == "abc" and record["seed"] == 0 and record["seconds"] > 0
@@ -170,7 +170,7 @@ def test_diagnostics_are_logged_and_change_nothing(tmp_path):
 
 
 def test_bf16_autocast_trains_the_weights_themselves(tmp_path):
-    config = replace(CONFIG, epochs=20)
+    config = replace(CONFIG, epochs=7)
     losses = {}
     for precision in ("32-true", "bf16-mixed"):
         model, _ = run(
@@ -182,7 +182,7 @@ def test_bf16_autocast_trains_the_weights_themselves(tmp_path):
         assert model.head.weight.dtype == torch.float32
         assert not torch.equal(model.head.weight, tiny.Bag().head.weight)
         losses[precision] = np.array([line["loss"] for line in log_of(tmp_path / precision)])
-    assert losses["bf16-mixed"][-1] < 0.3 * losses["bf16-mixed"][0]
+    assert losses["bf16-mixed"][-1] < 0.5 * losses["bf16-mixed"][0]
     np.testing.assert_allclose(losses["bf16-mixed"], losses["32-true"], atol=0.1)
     assert not np.array_equal(losses["bf16-mixed"], losses["32-true"])
 
@@ -256,8 +256,8 @@ def test_two_processes_equal_one(tmp_path):
         one, two = log_of(tmp_path / "one" / stage), log_of(tmp_path / "two" / stage)
         assert len(one) == len(two)
         for line, twin in zip(one, two, strict=True):
-            flat = [{**entry, **entry.pop("validation", {})} for entry in (line, twin)]
-            assert flat[0] == pytest.approx(flat[1], rel=1e-4)
+            assert line.pop("validation", {}) == pytest.approx(twin.pop("validation", {}), rel=1e-4)
+            assert line == pytest.approx(twin, rel=1e-4)
         weights = [load_weights(tmp_path / n / stage, tiny.Bag()).state_dict() for n in ("one", "two")]
         torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
     record = json.loads((tmp_path / "two" / "pretrain" / "run.json").read_text())
