@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from scipy import sparse
 from scipy.stats import rankdata
 from tqdm import tqdm
@@ -43,7 +44,6 @@ class FeatureConfig:
     """Events between two items that still count as co-occurring."""
     dimensions: int = 64
     """Most numbers kept of the side information, and as many of the co-occurrence."""
-    seed: int = 0
 
 
 def item_vectors(
@@ -52,6 +52,7 @@ def item_vectors(
     train_event: np.ndarray,
     config: FeatureConfig,
     *,
+    seed: int = 0,
     progress: bool = True,
 ) -> np.ndarray:
     """One vector per item, (N, D) float32; D <= 2 * config.dimensions.
@@ -76,10 +77,10 @@ def item_vectors(
     parts = tqdm(_PARTS.items(), desc="item features", disable=not progress)
     blocks = [_weighted(part(items), getattr(config, name)) for name, part in parts if getattr(config, name) > 0]
     side = sparse.hstack(blocks, "csr") if blocks else sparse.csr_array((items.num_rows, 0))
-    vectors = [truncated_svd(side, config.dimensions, seed=config.seed)]
+    vectors = [truncated_svd(side, config.dimensions, seed=seed)]
     if config.cooccurrence > 0:
         counts = cooccurrence_counts(sequences, train_event, window=config.window)
-        behavior = truncated_svd(ppmi(counts), config.dimensions, seed=config.seed, power=0.5)
+        behavior = truncated_svd(ppmi(counts), config.dimensions, seed=seed, power=0.5)
         vectors.append(config.cooccurrence**0.5 * _unit_rows(behavior))
     vectors = np.concatenate(vectors, 1).astype(np.float32)
     if vectors.shape[1] == 0:
@@ -169,18 +170,23 @@ def truncated_svd(
     """Rows in the basis of the largest singular vectors, U S^power: (N, F) -> (N, at most `dimensions`).
 
     Randomised range finder with power iterations (Halko, Martinsson and Tropp, 2011, algorithm 4.4), exact where
-    dimensions + 10 is at least the smaller side. Directions without any variance are left out.
+    dimensions + 10 is at least the smaller side. Directions without any variance are left out. In torch, since numpy's
+    dense factorisations are many times slower on a busy machine.
     """
     if matrix.nnz == 0:
         return np.zeros((matrix.shape[0], 0))
     width = min(dimensions + 10, *matrix.shape)
-    basis = np.linalg.qr(matrix @ np.random.default_rng(seed).normal(size=(matrix.shape[1], width)))[0]
+    basis = _orthonormal(matrix @ np.random.default_rng(seed).normal(size=(matrix.shape[1], width)))
     for _ in range(iterations):
-        basis = np.linalg.qr(matrix.T @ basis)[0]
-        basis = np.linalg.qr(matrix @ basis)[0]
-    left, values, _ = np.linalg.svd((matrix.T @ basis).T, full_matrices=False)
+        basis = _orthonormal(matrix @ _orthonormal(matrix.T @ basis))
+    _, values, left = torch.linalg.svd(torch.from_numpy(matrix.T @ basis), full_matrices=False)
     kept = values[:dimensions] > 1e-9 * values[0]
-    return (basis @ left[:, :dimensions] * values[:dimensions] ** power)[:, kept]
+    return basis @ (left[:dimensions][kept].T * values[:dimensions][kept] ** power).numpy()
+
+
+def _orthonormal(table: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the columns."""
+    return torch.linalg.qr(torch.from_numpy(table))[0].numpy()
 
 
 def _weighted(block: sparse.csr_array, weight: float) -> sparse.csr_array:
