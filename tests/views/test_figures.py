@@ -1,9 +1,11 @@
 import json
 
+import pyarrow as pa
 import pytest
 
+from rclrec_mini.data.relevance import TABLE
 from rclrec_mini.files import InputError
-from rclrec_mini.views.figures import training_curves
+from rclrec_mini.views.figures import relevance_by_behavior, training_curves
 
 
 def write_log(folder, lines):
@@ -34,3 +36,23 @@ def test_training_curves_name_a_bad_log(tmp_path):
     write_log(tmp_path / "empty", [])
     with pytest.raises(InputError, match="no line with a loss"):
         training_curves(tmp_path / "empty")
+
+
+def test_relevance_by_behavior_draws_each_mean_with_its_interval():
+    rows = [
+        {"attribute": "category", "behavior": "click", "source": "history", "mean": 0.2, "low": 0.1, "high": 0.3},
+        {"attribute": "category", "behavior": "purchase", "source": "history", "mean": 0.5, "low": 0.4, "high": 0.6},
+        {"attribute": "seller", "behavior": "cart", "source": "own shuffled", "mean": 0.25, "low": None, "high": None},
+    ]
+    figure = relevance_by_behavior(pa.Table.from_pylist(rows, schema=TABLE), window=7, title="a shop")
+    category, brand, seller = figure.axes
+    mark, _, (bar,) = category.containers[0].lines
+    assert mark.get_xydata()[:, 1].tolist() == [0.2, 0.5]
+    assert mark.get_xydata()[:, 0].round().tolist() == [0, 3]  # click is first in the funnel, purchase last
+    assert [segment[:, 1].tolist() for segment in bar.get_segments()] == [
+        pytest.approx([0.1, 0.3]),
+        pytest.approx([0.4, 0.6]),
+    ]
+    assert seller.containers[1].lines[0].get_xydata()[:, 1].tolist() == [0.25]
+    assert len(brand.containers[0].lines[0].get_xydata()) == 0
+    assert [text.get_text() for text in figure.legends[0].get_texts()][0] == "last 7 events"
