@@ -1,0 +1,101 @@
+"""The whole step for a prepared data set: item vectors, codes, unique tuples, catalogue, diagnostics."""
+
+import time
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import rclrec_mini
+from rclrec_mini.data.schema import ITEMS
+from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
+from rclrec_mini.files import InputError, check_output, read_json, whole_folder, write_json
+from rclrec_mini.semantic_ids.catalog import Catalog
+from rclrec_mini.semantic_ids.diagnostics import category_index, diagnostics
+from rclrec_mini.semantic_ids.item_features import FeatureConfig, item_vectors
+from rclrec_mini.semantic_ids.quantization import unique_codes
+from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig, residual_kmeans
+from rclrec_mini.semantic_ids.rqvae import RQVAEConfig, rqvae
+
+COLLAPSED = 0.05  # a level is reported when its perplexity is below this share of what N items and V codes allow
+
+
+@dataclass(frozen=True)
+class TokenizeConfig:
+    method: Literal["rkmeans", "rqvae"] = "rkmeans"
+    """Residual k-means, or an RQ-VAE that starts from it."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    codebooks: ResidualKMeansConfig = field(default_factory=ResidualKMeansConfig)
+    """Levels, codes, seed and device of either method."""
+    rqvae: RQVAEConfig = field(default_factory=RQVAEConfig)
+    """Read with method rqvae only."""
+
+
+class CollapsedCodebook(UserWarning):
+    """A level tells hardly any items apart."""
+
+
+def tokenize(
+    data_folder: Path | str,
+    config: TokenizeConfig,
+    out: Path | str,
+    *,
+    split: Split | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Catalog:
+    """Give every item of a prepared data set its semantic id, and write catalogue and diagnostics.json to `out`.
+
+    Co-occurrence is counted in the training events of `split` only, by default leave-last-purchase-out.
+    diagnostics.json holds the config, the version, the seconds it took, how many tuples collided and were moved, and
+    the rows of `diagnostics.diagnostics`. A level that collapsed raises the warning CollapsedCodebook.
+
+    Raises:
+        InputError: the data set is missing or damaged, a knob is out of range, there are more items than tuples, or
+            `out` is not empty while `overwrite` is false.
+    """
+    started = time.perf_counter()
+    data_folder, out = Path(data_folder), check_output(out, overwrite=overwrite)
+    sequences = Sequences.load(data_folder)
+    items = read_table(data_folder / "items.parquet", ITEMS)
+    split = split or split_last_purchase(sequences)
+    seed = config.codebooks.seed
+    vectors = item_vectors(items, sequences, split.train_event, config.features, seed=seed, progress=progress)
+    if config.method == "rqvae":
+        quantization = rqvae(vectors, config.rqvae, config.codebooks, progress=progress)
+    else:
+        quantization = residual_kmeans(vectors, config.codebooks, progress=progress)
+    codes, collisions = unique_codes(quantization)
+    rows = diagnostics(quantization, codes, collisions, category_index(items), seed=seed)
+    _warn_of_collapse(rows, n_items=len(codes), n_codes=config.codebooks.codes)
+    catalog = Catalog(codes.cpu(), n_codes=config.codebooks.codes, data_hash=_content_hash(data_folder))
+    with whole_folder(out, overwrite=overwrite) as partial:
+        catalog.save(partial)
+        report = {
+            "version": rclrec_mini.__version__,
+            "config": asdict(config),
+            "items": len(codes),
+            "seconds": round(time.perf_counter() - started, 3),
+            "collisions": asdict(collisions),
+            "levels": rows,
+        }
+        write_json(partial / "diagnostics.json", report)
+    return catalog
+
+
+def _content_hash(folder: Path) -> str:
+    path = folder / "manifest.json"
+    found = read_json(path).get("content_hash")
+    if not isinstance(found, str):
+        raise InputError(f"{path}: key content_hash is {found!r}, expected str")
+    return found
+
+
+def _warn_of_collapse(rows: list[dict[str, Any]], *, n_items: int, n_codes: int) -> None:
+    room = min(n_items, n_codes)
+    for row in rows:
+        if row["perplexity"] < max(1.5, COLLAPSED * room) < room:
+            message = (
+                f"level {row['level']}: perplexity {row['perplexity']:.1f} of at most {room}, fewer codes would do"
+            )
+            warnings.warn(message, CollapsedCodebook, stacklevel=3)
