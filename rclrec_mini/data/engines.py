@@ -23,7 +23,7 @@ BATCH_ROWS = 500_000
 
 
 class Engine(Protocol):
-    """What prepare.py needs of an engine. Tables that were kept have a column `row` that grows in file order."""
+    """What prepare.py needs of an engine."""
 
     errors: tuple[type[Exception], ...]  # what the engine raises when it cannot read or write
 
@@ -37,6 +37,10 @@ class Engine(Protocol):
 
     def keep(self, table: ibis.Table) -> ibis.Table:
         """Compute `table` now and hold the result, on disk where memory is short."""
+        ...
+
+    def keep_rows(self, table: ibis.Table) -> ibis.Table:
+        """As keep, for a selection of what was read; the result has a column `row` that grows in file order."""
         ...
 
     def first(self, table: ibis.Table) -> dict[str, Any]:
@@ -60,7 +64,7 @@ class DuckDB:
         self._connection = ibis.duckdb.connect(
             memory_limit=f"{memory // 1_000_000}MB", temp_directory=str(spill / "duckdb"), threads=threads
         )
-        self._names = (f"kept_{i}" for i in range(1_000_000))
+        self._kept = 0
 
     def read_text(
         self, paths: Sequence[Path], columns: Sequence[str], *, delimiter: str, header: bool, newline: str
@@ -79,8 +83,12 @@ class DuckDB:
         return self._connection.read_parquet([glob.escape(str(path)) for path in paths])
 
     def keep(self, table: ibis.Table) -> ibis.Table:
-        kept = self._connection.create_table(next(self._names), table, temp=True)
-        return kept if "row" in table.columns else kept.mutate(row=kept.rowid())
+        self._kept += 1
+        return self._connection.create_table(f"kept_{self._kept}", table, temp=True)
+
+    def keep_rows(self, table: ibis.Table) -> ibis.Table:
+        kept = self.keep(table)
+        return kept.mutate(row=kept.rowid())
 
     def first(self, table: ibis.Table) -> dict[str, Any]:
         return self._connection.to_pyarrow(table.limit(1)).to_pylist()[0]
@@ -174,6 +182,9 @@ class Spark:
 
     def keep(self, table: ibis.Table) -> ibis.Table:
         return self._view(self._session.read.parquet(self._write(table)))
+
+    def keep_rows(self, table: ibis.Table) -> ibis.Table:
+        return self.keep(table)  # `row` is there since reading
 
     def first(self, table: ibis.Table) -> dict[str, Any]:
         return self._session.sql(ibis.to_sql(table, dialect="pyspark")).first().asDict()

@@ -320,7 +320,7 @@ def _keep(
     """Read files into the engine, only the rows `where` says; raise InputError at the first field that does not fit."""
     raw = raw_logs.read_raw(engine, files, layout)
     try:
-        table = engine.keep(raw if where is None else raw.filter(where(raw) | raw.fault))
+        table = engine.keep_rows(raw if where is None else raw.filter(where(raw) | raw.fault))
     except engine.errors as error:
         raw_logs.find_fault(files, layout)
         raise InputError(f"{files[0].name}: {_first_line(error)}") from error
@@ -338,6 +338,8 @@ def _distinct(engine: Engine, log: ibis.Table) -> ibis.Table:
 def _filter(config: PrepareConfig, engine: Engine, events: ibis.Table) -> tuple[ibis.Table, dict[str, int]]:
     """Drop rare items, then users with few events or purchases; once, or until nothing more is dropped."""
     dropped = dict.fromkeys(("items_below_min_count", "users_below_min_events", "users_below_min_purchases"), 0)
+    if max(config.min_item_count, config.min_user_events, config.min_user_purchases + 1) <= 1:
+        return events, dropped
     left = events
     while True:
         before = sum(dropped.values())
@@ -373,7 +375,7 @@ def _numbered(engine: Engine, events: ibis.Table, name: str) -> ibis.Table:
     """Each distinct user or item with its number: the rank of its id, from 0."""
     distinct = events.select(name).distinct()
     number = ibis.row_number().over(order_by=distinct[name]).cast("int32")
-    return engine.keep(distinct.mutate(number=number)).select(name, "number")
+    return engine.keep(distinct.mutate(number=number))
 
 
 def _ordered(events: ibis.Table, users: ibis.Table, items: ibis.Table, *, funnel: bool) -> ibis.Table:
@@ -410,7 +412,7 @@ def _describe(
     described = _keep(engine, *part)
     known = described.semi_join(numbered, key)
     nth = ibis.row_number().over(group_by=known[key], order_by=known.row)
-    first = engine.keep(known.mutate(nth=nth).filter(ibis._.nth == 0).drop("nth", "row")).drop("row")
+    first = engine.keep(known.mutate(nth=nth).filter(ibis._.nth == 0).drop("nth", "row"))
     n_described, n_known, n_first = (_count(engine, table) for table in (described, known, first))
     notes = {
         "dropped": {f"{key}_rows_not_in_log": n_described - n_known, f"{key}_rows_repeated": n_known - n_first},
@@ -432,7 +434,7 @@ def _describe_items(
     values = log.mutate(brand=log.brand.re_replace(r"\.0$", "").cast("int64"))
     lowest = {name: values[name].min() for name in names}
     highest = {f"{name}_highest": values[name].max() for name in names}
-    found = engine.keep(values.group_by("item").aggregate(**lowest, **highest)).drop("row")
+    found = engine.keep(values.group_by("item").aggregate(**lowest, **highest))
     known = found.semi_join(numbered, "item")
     differ = known.filter([reduce(or_, (known[name] != known[f"{name}_highest"] for name in names))])
     notes = {"dropped": {}, "missing": 0, "conflicts": {"items": _count(engine, differ)}}

@@ -15,6 +15,7 @@ user, item, behavior, timestamp.
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -302,7 +303,7 @@ def _unzip(source: Path, member: str, spill: Path) -> tuple[str, Path]:
             path = spill / f"{source.stem}-{member}"
             with archive.open(names[0]) as packed, open(path, "wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{source}: expected a whole zip file, found {error}") from None
     return f"{source}/{names[0]}", path
 
