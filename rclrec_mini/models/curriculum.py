@@ -62,17 +62,23 @@ class RCPM(nn.Module):
 
         q = MLP([W_u x_u; e_pay])    s_t = q . h_t / sqrt(d)    p = softmax(s / tau)    K = top-k(p)    (eq. 2 to 4)
 
+    The backbone's encoder knows distances only, so a recency embedding (0 = newest) is added to its states here.
+
     Args:
         d: width.
         k: events to select.
         tau: temperature of p.
+        max_history: T, most events of a history.
         profiles: x_u of all users as category numbers (U, f), see `user_profiles`.
         behavior_embedding: the backbone's E, whose row e_pay is shared.
     """
 
-    def __init__(self, *, d: int, k: int, tau: float, profiles: Tensor, behavior_embedding: nn.Embedding):
+    def __init__(
+        self, *, d: int, k: int, tau: float, max_history: int, profiles: Tensor, behavior_embedding: nn.Embedding
+    ):
         super().__init__()
         self.k, self.tau = k, tau
+        self.recency = nn.Embedding(max_history, d)
         self.register_buffer("profiles", profiles, persistent=False)
         self.features = nn.ModuleList(nn.Embedding(int(n) + 1, d) for n in profiles.amax(0))
         self.user = nn.Linear(d * len(self.features), d, bias=False)  # W_u
@@ -90,6 +96,8 @@ class RCPM(nn.Module):
     def forward(self, history: Tensor, batch: Batch) -> Selection:
         """history (B, T, d) -> Selection"""
         q = self.query(batch.user)
+        newest_last = torch.arange(history.shape[1] - 1, -1, -1, device=history.device)
+        history = history + self.recency(newest_last)
         scores = (history @ q.unsqueeze(-1)).squeeze(-1) * q.shape[-1] ** -0.5  # (B, T), eq. 2
         scores = (scores / self.tau).masked_fill(~batch.mask, float("-inf"))
         p = scores.softmax(-1)  # eq. 3

@@ -80,6 +80,21 @@ class RCLRec(nn.Module):
         """Semantic ids of the selected events, G_prefix of eq. 5 (B, k, L)"""
         return self.codes[batch.item.gather(1, selection.index)]
 
+    def pretraining_nll(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Eq. 1 for every event of the sample, the target included, each from the events before it.
+
+        One pass of a causal encoder supervises T + 1 targets. -> NLL summed over tokens (B, T + 1), zero where an
+        event has nothing before it, and the mask of the others (B, T + 1)
+        """
+        item = torch.cat([batch.item, batch.target_item[:, None]], dim=1)
+        behavior = torch.cat([batch.behavior, batch.target_behavior[:, None]], dim=1)
+        known = F.pad(batch.mask, (0, 1), value=True)  # (B, T + 1)
+        codes = self.codes[item]
+        history = self.backbone.encode(codes, behavior, known)
+        nll = token_nll(self.backbone.decode_all(history, known, behavior, codes), codes).sum(-1)
+        predicted = known & F.pad(known, (1, 0))[:, :-1]
+        return nll * predicted, predicted
+
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Selection]:
         """The terms of eq. 9 per sample, unweighted, each (B,): target and prefix (NLL summed over tokens, eq. 6),
         quality (the hinge of eq. 8), supervision (ours)."""

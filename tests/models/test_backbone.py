@@ -1,4 +1,4 @@
-"""The backbone: shapes, causality, padding and batch invariance, prefix positions, tied embeddings, steps of decoding."""
+"""The backbone: shapes, causality, padding and batch invariance, prefix positions, tied embeddings, steps."""
 
 import pytest
 import torch
@@ -117,6 +117,35 @@ def test_steps_equal_teacher_forcing(backbone, inputs):
     for beam, parent in enumerate(order):
         expected = decode(backbone, inputs, target=beams[:, parent])[:, -1]
         assert_close(third[:, beam], expected[:, 2])
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_encoder_sees_the_future_only_if_not_causal(inputs, causal):
+    model = Backbone(BackboneConfig(codes=V, levels=L, d=D, heads=2, ffn=41, dropout=0.0, max_history=T, causal=causal))
+    model.eval()
+    before = model.encode(inputs["codes"], inputs["behavior"], inputs["mask"])[0]
+    changed = inputs["codes"].clone()
+    changed[:, 13] = (changed[:, 13] + 1) % V
+    after = model.encode(changed, inputs["behavior"], inputs["mask"])[0]
+    assert torch.allclose(before[:13], after[:13]) == causal
+    assert not torch.allclose(before[13:], after[13:])
+
+
+def test_all_events_at_once_equal_one_by_one(inputs):
+    """One causal pass predicts each event as a pass over the events before it alone would."""
+    torch.manual_seed(0)
+    model = Backbone(BackboneConfig(codes=V, levels=L, d=D, heads=2, ffn=41, dropout=0.0, max_history=T, causal=True))
+    with torch.no_grad():
+        model.recency_bias.weight.normal_()
+        model.distance_bias.weight.normal_()
+    codes, behavior, mask = inputs["codes"], inputs["behavior"], inputs["mask"]
+    history = model.encode(codes, behavior, mask)
+    every = model.decode_all(history, mask, behavior, codes)
+    for t in range(1, T):
+        x = {"codes": codes[:, :t], "behavior": behavior[:, :t], "mask": mask[:, :t], "bos": behavior[:, t]}
+        x |= {"prefix": codes[:, :0], "valid": mask[:, :0], "target": codes[:, t]}
+        some = mask[:, t - 1]  # an event before it exists
+        assert_close(every[some, t], decode(model, x)[some, 0])
 
 
 def test_default_sizes_are_the_papers():

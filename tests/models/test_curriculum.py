@@ -27,7 +27,7 @@ def rcpm(backbone, sequences):
     torch.manual_seed(4)
     profiles = user_profiles(n_users=sequences.n_users, buckets=5)
     d = backbone.config.d
-    return RCPM(d=d, k=K, tau=0.5, profiles=profiles, behavior_embedding=backbone.behavior_embedding)
+    return RCPM(d=d, k=K, tau=0.5, max_history=23, profiles=profiles, behavior_embedding=backbone.behavior_embedding)
 
 
 @pytest.fixture
@@ -105,10 +105,12 @@ def test_query_shares_e_pay_and_does_not_see_the_target(rcpm, backbone, history,
 def test_scores_by_hand(rcpm, history, batch):
     scores = rcpm(history, batch).scores
     q = rcpm.query(batch.user)
+    width = batch.mask.shape[1]
     for i in range(len(batch)):
-        for t in range(batch.mask.shape[1]):
+        for t in range(width):
             if batch.mask[i, t]:
-                assert_close(scores[i, t], q[i] @ history[i, t] / 26**0.5 / 0.5)
+                h_t = history[i, t] + rcpm.recency.weight[width - 1 - t]
+                assert_close(scores[i, t], q[i] @ h_t / 26**0.5 / 0.5)
             else:
                 assert scores[i, t] == float("-inf")
 

@@ -1,5 +1,6 @@
 """RCLRec: each term of the loss by hand, the frozen reference, ablations, and a tiny batch learned by heart."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -16,7 +17,7 @@ K = 5
 
 def rcpm(backbone, sequences):
     profiles = user_profiles(n_users=sequences.n_users, buckets=5)
-    return RCPM(d=26, k=K, tau=0.5, profiles=profiles, behavior_embedding=backbone.behavior_embedding)
+    return RCPM(d=26, k=K, tau=0.5, max_history=23, profiles=profiles, behavior_embedding=backbone.behavior_embedding)
 
 
 @pytest.fixture
@@ -82,6 +83,17 @@ def test_without_selector_it_is_eq_1(backbone, codes, batch):
     assert selection.index.shape == (len(batch), 0)
     assert set(terms) == {"target", "prefix"} and terms["prefix"].sum() == 0
     assert_close(model(batch)["loss"], terms["target"].mean())
+
+
+def test_pretraining_predicts_every_event_that_has_a_past(backbone, codes, batch, sequences):
+    causal = type(backbone)(dataclasses.replace(backbone.config, causal=True, max_history=24))
+    model = RCLRec(backbone=causal, codes=codes)
+    nll, predicted = model.pretraining_nll(batch)
+    assert predicted.sum(1).tolist() == batch.mask.sum(1).tolist()
+    assert_close(nll[:, -1], model.terms(batch)[0]["target"])
+    before = sequences.batch(batch.row.numpy()[batch.mask.sum(1).numpy() > 1] - 1, 23)
+    again = model.terms(before)[0]["target"][before.mask.sum(1) < 22]
+    assert_close(nll[batch.mask.sum(1) > 1][before.mask.sum(1) < 22, -2], again)
 
 
 def test_weights_of_the_terms(model, batch):
