@@ -51,7 +51,7 @@ def relevance(
     window: int = 20,
     same_item: bool = True,
     same_day: bool = True,
-    chunk_rows: int = 1 << 18,
+    chunk_rows: int = 1 << 15,
     progress: bool = False,
 ) -> Relevance:
     """The statistics of Figure 1(c) over all events with a history.

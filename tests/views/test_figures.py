@@ -55,4 +55,4 @@ def test_relevance_by_behavior_draws_each_mean_with_its_interval():
     ]
     assert seller.containers[1].lines[0].get_xydata()[:, 1].tolist() == [0.25]
     assert len(brand.containers[0].lines[0].get_xydata()) == 0
-    assert [text.get_text() for text in figure.legends[0].get_texts()][0] == "last 7 events"
+    assert figure.legends[0].get_texts()[0].get_text() == "last 7 events"
