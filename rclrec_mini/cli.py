@@ -10,7 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -122,7 +122,30 @@ def prepare(args: Sequence[str]) -> None:
     print(counts(config.out, manifest))
 
 
-VERBS: dict[str, Callable[[Sequence[str]], None]] = {verb.__name__: verb for verb in (simulate, prepare)}
+def tokenize(args: Sequence[str]) -> None:
+    """Give every item of a prepared data set its semantic id."""
+    from tyro.conf import OmitArgPrefixes
+
+    from rclrec_mini.semantic_ids.tokenize import TokenizeConfig
+    from rclrec_mini.semantic_ids.tokenize import tokenize as run
+
+    @dataclass(frozen=True, kw_only=True)
+    class Tokenize:
+        data: Path
+        """the prepared data set, a folder"""
+        out: Path
+        """the folder to write; must not exist or be empty, unless overwrite"""
+        overwrite: bool = False
+        """replace the output folder if it holds something"""
+        config: OmitArgPrefixes[TokenizeConfig] = field(default_factory=TokenizeConfig)
+
+    options = parse(tokenize, Tokenize, args)
+    catalog = run(options.data, options.config, options.out, overwrite=options.overwrite)
+    items, levels = catalog.codes.shape
+    print(f"{options.out}: {items:,} items, {levels} levels of {catalog.n_codes} codes")
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {verb.__name__: verb for verb in (simulate, prepare, tokenize)}
 
 
 def usage() -> str:

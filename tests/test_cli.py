@@ -1,3 +1,4 @@
+import re
 import shlex
 import subprocess
 import sys
@@ -34,6 +35,9 @@ def test_a_verb_has_help_with_defaults(verb, capsys):
     shown = capsys.readouterr().out
     assert f"usage: rclrec {verb}" in shown
     assert "(default:" in shown and "(required)" in shown
+    assert "noqa" not in shown
+    unexplained = re.findall(r"--[a-z-]+ (?:\S+ )?\((?:default|required)", re.sub(r"[│\s]+", " ", shown))
+    assert unexplained == []
 
 
 def test_the_version(capsys):
@@ -103,6 +107,15 @@ def test_a_raw_log_goes_through_prepare(tmp_path, capsys):
     counts = read_json(out / "manifest.json")["counts"]
     assert counts["users"] == 17
     assert f"{out}: 17 users" in capsys.readouterr().out
+
+
+def test_a_shop_gets_semantic_ids(tmp_path, capsys):
+    shop, ids = tmp_path / "shop", tmp_path / "ids"
+    assert main(["simulate", *TINY, "--out", str(shop)]) == 0
+    assert main(["tokenize", "--data", str(shop), "--out", str(ids), "--codes", "7", "--levels", "3"]) == 0
+    assert f"{ids}: 31 items, 3 levels of 7 codes" in capsys.readouterr().out
+    assert main(["tokenize", "--data", str(ids), "--out", str(tmp_path / "more")]) == 2
+    assert "manifest.json" in one_line(capsys.readouterr().err)
 
 
 def readme_commands() -> list[list[str]]:

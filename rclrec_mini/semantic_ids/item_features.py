@@ -33,7 +33,9 @@ class FeatureConfig:
     category: float = 1.0
     """Weight of the category path, leaf and parent in equal shares."""
     brand: float = 0.5
+    """Weight of the brand."""
     seller: float = 0.5
+    """Weight of the seller."""
     title: float = 0.5
     """Weight of the title's words, rare words first (inverse document frequency)."""
     price: float = 0.25

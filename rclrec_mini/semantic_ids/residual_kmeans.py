@@ -37,6 +37,7 @@ class ResidualKMeansConfig:
     sample_per_code: int = 256
     """A level is fitted on at most this many items per code, drawn at random; all items are coded."""
     seed: int = 0
+    """Of everything random in features and codes."""
     device: str = "cpu"
     """Where to compute, in torch's words: cpu, cuda, cuda:1."""
 

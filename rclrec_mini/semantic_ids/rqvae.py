@@ -38,6 +38,7 @@ class RQVAEConfig:
     batch_size: int = 1024
     """Items per step."""
     learning_rate: float = 1e-3
+    """Adam's step size."""
     commitment: float = 0.25
     """Weight of the loss that holds the encoder to the codes it chose."""
     reset_every: int = 100
@@ -128,7 +129,7 @@ def train_rqvae(
         optimizer.step()
         used.scatter_(1, out["codes"].T, True)
         if step % config.reset_every == 0:
-            bar.set_postfix(error=f"{float(out['reconstruction']):.3f}", dead=int((~used).sum()))
+            bar.set_postfix(error=f"{out['reconstruction'].item():.3f}", dead=int((~used).sum()))
             if step <= 0.75 * config.steps:
                 restart_dead_codes(model, used, out["residuals"], generator)
             used.zero_()
