@@ -210,7 +210,7 @@ def _clear_when_full(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
-        raise InputError(f"{out}: could not be written: {error.strerror}, expected room on the disk") from error
+        raise InputError(f"{out}: could not be written: {os.strerror(error.errno)}, expected room on the disk") from error
 
 
 def _start_hashing(inputs: Inputs, stack: contextlib.ExitStack) -> dict[Path, Future]:

@@ -162,7 +162,7 @@ def test_load_gives_offsets_with_users_that_have_no_event(tmp_path):
 def test_load_refuses_what_breaks_the_contract(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json: file not found"):
         Sequences.load(tmp_path)
-    with pytest.raises(InputError, match="3 rows, manifest.json expects 5"):
+    with pytest.raises(InputError, match=r"3 rows, manifest\.json expects 5"):
         Sequences.load(folder_of(tmp_path, [0, 1, 2], rows=5))
     with pytest.raises(InputError, match="rows are not sorted by user"):
         Sequences.load(folder_of(tmp_path, [0, 2, 1]))
