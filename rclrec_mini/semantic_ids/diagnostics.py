@@ -22,11 +22,12 @@ def diagnostics(
 ) -> list[dict[str, Any]]:
     """One row per level, ready for a data frame.
 
-    Columns: level (1..L); error, the share of the item vectors' variance left by the first `level` codes, before any
-    item was moved; used and dead, how many of the V codes some item has or none has; utilisation, used / V;
-    perplexity, exp of the entropy of the codes (V when all are equally frequent); prefixes, how many differ; moved,
-    items whose first changed code is here; purity, the share of items that are of the commonest category of their
-    prefix; purity_by_chance, the same with categories shuffled (long prefixes are pure by being few).
+    As the quantiser chose, before any item was moved: error, the share of the item vectors' variance left by the
+    first `level` codes; used and dead, how many of the V codes some item has or none has; utilisation, used / V;
+    perplexity, exp of the entropy of the codes (V when all are equally frequent). As the catalogue holds: prefixes,
+    how many differ; moved, items whose first changed code is here; purity, the share of items that are of the
+    commonest category of their prefix; purity_by_chance, the same with categories shuffled (long prefixes are pure
+    by being few).
 
     Args:
         quantization: what the quantiser gave.
@@ -36,10 +37,10 @@ def diagnostics(
         seed: of the shuffle.
     """
     n_codes = quantization.codebooks.shape[1]
-    table = codes.cpu().numpy()
+    chosen = quantization.codes.cpu().numpy()
     rows = []
-    for level in range(table.shape[1]):
-        count = np.bincount(table[:, level], minlength=n_codes)
+    for level in range(codes.shape[1]):
+        count = np.bincount(chosen[:, level], minlength=n_codes)
         prefix = torch.unique(codes[:, : level + 1].cpu(), dim=0, return_inverse=True)[1].numpy()
         purity, by_chance = prefix_purity(prefix, category, seed=seed)
         rows.append(

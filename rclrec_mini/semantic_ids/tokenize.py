@@ -93,9 +93,8 @@ def _content_hash(folder: Path) -> str:
 
 def _warn_of_collapse(rows: list[dict[str, Any]], *, n_items: int, n_codes: int) -> None:
     room = min(n_items, n_codes)
-    for row in rows:
-        if row["perplexity"] < max(1.5, COLLAPSED * room) < room:
-            message = (
-                f"level {row['level']}: perplexity {row['perplexity']:.1f} of at most {room}, fewer codes would do"
-            )
-            warnings.warn(message, CollapsedCodebook, stacklevel=3)
+    collapsed = [row for row in rows if row["perplexity"] < COLLAPSED * room]
+    if collapsed:
+        found = ", ".join(f"{row['perplexity']:.1f} at level {row['level']}" for row in collapsed)
+        message = f"codebooks collapsed: perplexity {found}, of {room} possible; try fewer or balanced codes"
+        warnings.warn(message, CollapsedCodebook, stacklevel=3)

@@ -112,7 +112,7 @@ def semantic_ids(levels: list[dict[str, Any]], *, n_codes: int) -> Figure:
     use.plot(level, [row["used"] for row in levels], color=blue, marker="o", label="used")
     use.plot(level, [row["perplexity"] for row in levels], color=orange, marker="s", label="perplexity")
     use.axhline(n_codes, color="grey", linestyle=":", label="all")
-    use.set(title="Codes", ylabel="codes", ylim=(0, None))
+    use.set(title="Codes", ylabel="codes", ylim=(0, 1.05 * n_codes))
     use.legend(frameon=False)
     if levels[0]["purity"] is not None:
         by_chance = [row["purity_by_chance"] for row in levels]
