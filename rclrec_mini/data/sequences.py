@@ -120,6 +120,33 @@ class Sequences:
         mask = window >= start[:, None]
         return np.where(mask, window, 0), mask
 
+    def batch_after(self, user: int, max_history: int, *, behavior: int) -> Batch:
+        """The sample of a user's unknown next event under `behavior`, after all the events there are: B = 1.
+
+        Raises:
+            InputError: the user has no event.
+        """
+        start, end = int(self.offsets[user]), int(self.offsets[user + 1])
+        if start == end:
+            raise InputError(f"user {user}: found no events, expected at least 1")
+        events = slice(max(start, end - max_history), end)
+
+        def history(column: np.ndarray) -> Tensor:
+            return torch.from_numpy(column[events].astype(np.int64))[None]
+
+        one = torch.ones(1, dtype=torch.int64)
+        return Batch(
+            row=one * end,
+            user=one * user,
+            item=history(self.item),
+            behavior=history(self.behavior),
+            timestamp=history(self.timestamp),
+            mask=torch.ones(1, events.stop - events.start, dtype=torch.bool),
+            target_item=one * 0,
+            target_behavior=one * behavior,
+            target_timestamp=one * int(self.timestamp[end - 1]),
+        )
+
     def batch(self, rows: np.ndarray, max_history: int) -> Batch:
         """The samples whose targets stand at `rows` (B,), with at most `max_history` events of history each.
 
@@ -203,6 +230,18 @@ def _split(sequences: Sequences, end: np.ndarray, validation: np.ndarray, test: 
         test=test[~first[test]],
         train_event=train_event,
     )
+
+
+def every_nth(sequences: Sequences, rows: np.ndarray, n: int) -> np.ndarray:
+    """Every n-th of a user's rows, counted back from the last: (m,) -> about (m / n,).
+
+    A model that predicts all events of a sample at once needs no more: with n half of max_history, each event is a
+    target twice an epoch, once with at least n events before it.
+    """
+    user = sequences.user_of(rows)
+    last = np.zeros(sequences.n_users, np.int64)
+    np.maximum.at(last, user, rows)
+    return rows[(last[user] - rows) % n == 0]
 
 
 def bucketed_batches(

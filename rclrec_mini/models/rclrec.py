@@ -192,6 +192,33 @@ class RCLRec(nn.Module):
         return self.backbone.step(state, tokens, parents, level)
 
 
+class Pretraining(nn.Module):
+    """Stage one: the model learns to generate the next item under any behaviour (eq. 1).
+
+    A causal encoder predicts all events of a sample in one pass, any other its target alone. A selector of the model
+    (ours, off by default) shows the decoder prefixes before fine-tuning does; see `curriculum.Sometimes`.
+
+    Args:
+        model: without reference.
+    """
+
+    def __init__(self, *, model: RCLRec):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss, a mean over targets and then samples, and its parts for the log."""
+        if not self.model.backbone.config.causal:
+            return self.model(batch)
+        nll, predicted = self.model.pretraining_nll(batch)
+        mean = (nll.sum(1) / predicted.sum(1)).mean()
+        logs = {"loss": mean, "target_nll": mean.detach() / self.model.codes.shape[1]}
+        if self.model.selector is None:
+            return logs
+        prefixed = self.model(batch)
+        return {"loss": mean + prefixed["loss"], **{f"prefixed_{name}": prefixed[name].detach() for name in prefixed}}
+
+
 def token_nll(logits: Tensor, codes: Tensor) -> Tensor:
     """Negative log-likelihood of each token: (..., V), (...) -> (...)"""
     return F.cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none").view(codes.shape)
