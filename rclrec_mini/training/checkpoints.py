@@ -61,6 +61,8 @@ def load_checkpoint(folder: Path | str, model: nn.Module, optimizer: Optimizer |
     """
     folder = Path(folder)
     state = read_json(folder / "state.json")
+    if "files" not in state:
+        raise InputError(f"{folder / 'state.json'}: key files is missing, found {sorted(state)}")
     files = state.pop("files")
     _copy_into(model, folder / files["model"])
     if optimizer is not None:

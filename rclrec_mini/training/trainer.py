@@ -17,6 +17,7 @@ A run folder:
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -188,6 +189,12 @@ def train(
         load_weights(run / "best", model)
     stopped_early = 0 < config.patience <= state.misses
     return TrainResult(state.step, state.best_step, state.metrics, stopped_early, state.seconds)
+
+
+def first_process() -> bool:
+    """Whether this process is the one that prints and writes results: with several devices, the same program runs
+    once for each, from its start to its end."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import tiny
 import torch
 
-from rclrec_mini.training.trainer import TrainConfig, train
+from rclrec_mini.training.trainer import TrainConfig, first_process, train
 
 
 def main(out: Path, devices: int, strategy: str) -> None:
@@ -28,6 +28,8 @@ def main(out: Path, devices: int, strategy: str) -> None:
     train(model, sequences=sequences, rows=rows, config=config, run=out / "pretrain", evaluate=evaluate)
     model.embedding.requires_grad_(False)
     train(model, sequences=sequences, rows=rows, config=config, run=out / "finetune", evaluate=evaluate)
+    if first_process():
+        print("the end")
 
 
 if __name__ == "__main__":

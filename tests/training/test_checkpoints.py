@@ -84,6 +84,9 @@ def test_bad_weights_are_named(tmp_path):
     file.unlink()
     with pytest.raises(InputError, match="file not found"):
         load_weights(tmp_path, Tied())
+    (tmp_path / "state.json").write_text('{"step": 1}')
+    with pytest.raises(InputError, match="key files is missing"):
+        load_weights(tmp_path, Tied())
 
 
 def test_weights_are_untouched_when_a_file_does_not_fit(tmp_path):

@@ -123,6 +123,14 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
     assert torch.equal(load_weights(tmp_path / "run" / "last", tiny.Bag(seed=1)).head.weight, weights[4])
 
 
+def test_progress_is_shown_only_when_asked(tmp_path, capsys):
+    run(tmp_path / "quiet")
+    assert capsys.readouterr().err == ""
+    run(tmp_path / "told", progress=True)
+    told = capsys.readouterr().err
+    assert "told" in told and "12/12" in told and "loss=" in told and "step" in told
+
+
 def test_patience_zero_trains_to_the_end(tmp_path):
     config = replace(CONFIG, evaluate_every=1, patience=0)
     _, result = run(tmp_path / "run", config=config, evaluate=lambda model: {"MRR": 0.5})
@@ -251,7 +259,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path):
 def test_two_processes_equal_one(tmp_path):
     """At equal global batch: same losses, metrics and weights, with a last batch that is too short for both."""
     script("processes.py", tmp_path / "one", 1, "auto")
-    script("processes.py", tmp_path / "two", 2, "ddp")
+    assert script("processes.py", tmp_path / "two", 2, "ddp").count("the end") == 1
     for stage in ("pretrain", "finetune"):
         one, two = log_of(tmp_path / "one" / stage), log_of(tmp_path / "two" / stage)
         assert len(one) == len(two)
