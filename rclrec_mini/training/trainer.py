@@ -187,7 +187,7 @@ def train(
     fabric.barrier()
     if state.best_step != state.step:
         load_weights(run / "best", model)
-    stopped_early = 0 < config.patience <= state.misses
+    stopped_early = state.step < total_steps(len(rows), config)
     return TrainResult(state.step, state.best_step, state.metrics, stopped_early, state.seconds)
 
 
@@ -195,6 +195,12 @@ def first_process() -> bool:
     """Whether this process is the one that prints and writes results: with several devices, the same program runs
     once for each, from its start to its end."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def total_steps(n_samples: int, config: TrainConfig) -> int:
+    """How many steps a run over `n_samples` takes if nothing stops it early."""
+    steps = config.epochs * math.ceil(n_samples / config.batch_size)
+    return min(steps, config.max_steps or steps)
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:
@@ -253,7 +259,7 @@ class _Loop:
         """Take the steps that follow `state`, which is kept up to date."""
         config = self.config
         per_epoch = math.ceil(len(rows) / config.batch_size)
-        total = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
+        total = total_steps(len(rows), config)
         evaluate_every = config.evaluate_every or per_epoch
         hidden = not (progress and self.fabric.is_global_zero)
         self.model.train()

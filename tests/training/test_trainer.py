@@ -13,7 +13,7 @@ from torch import nn
 
 from rclrec_mini.files import InputError
 from rclrec_mini.training.checkpoints import load_weights
-from rclrec_mini.training.trainer import TrainConfig, build_optimizer, learning_rate, train
+from rclrec_mini.training.trainer import TrainConfig, build_optimizer, learning_rate, total_steps, train
 
 SEQUENCES = tiny.sequences()
 ROWS = tiny.rows(SEQUENCES)
@@ -69,6 +69,12 @@ def test_learning_rate_by_hand():
     assert learning_rate(9, 10, config) == pytest.approx(half * (1 + math.cos(7 * math.pi / 8)))
     assert learning_rate(9, 10, replace(config, decay="constant")) == 0.8
     assert learning_rate(0, 10, replace(config, warmup=0.0)) == 0.8
+
+
+def test_total_steps_by_hand():
+    assert total_steps(57, CONFIG) == 12
+    assert total_steps(57, replace(CONFIG, max_steps=5)) == 5
+    assert total_steps(57, replace(CONFIG, max_steps=500)) == 12
 
 
 def test_weight_decay_spares_embeddings_norms_and_biases():
