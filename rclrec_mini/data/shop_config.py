@@ -43,7 +43,7 @@ class ShopConfig:
     """share of a journey's events that return to an item it has seen;
     1.6 times that if it buys, half in idle browsing"""
     purchase_share: float = 0.0095
-    """share of events that are purchases"""
+    """share of events that are purchases; a journey buys once at most, which bounds it"""
     seen_share: float = 0.75
     """share of purchases that take the item which the journey liked best; the others take one that it has not seen,
     of the same leaf category and mostly of the same brand or seller"""
@@ -72,6 +72,9 @@ class ShopConfig:
             value, most = getattr(self, name), at_most.get(name, float("inf"))
             if not least <= value <= most:
                 raise InputError(f"ShopConfig.{name}: found {value}, expected {least} to {most}")
+        most_events = self.events_per_user * (1 + self.events_spread)
+        if most_events > 500 * self.days:  # events of a session are up to 90 seconds apart
+            raise InputError(f"ShopConfig.days: found {self.days}, expected at least {most_events / 500:.0f} days")
 
 
 PRESETS = {

@@ -11,14 +11,14 @@ events, and sorting them along it gives the history.
     lane 1      a   a    a     a    b    b b    b
     lane 2        c c cc  c . . . . . . P  d      d      P: the purchase of journey c, its gap is the dotted part
 
-Randomness is a hash of (seed, user, purpose, number), so a user's stream does not depend on who else is simulated,
-and users can be made in chunks of any size.
+A user's stream depends on the seed and the user alone (counter_random.py), so users can be made in chunks of any size.
 """
 
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from rclrec_mini.data.counter_random import uniform, user_keys
 from rclrec_mini.data.schema import CART, CLICK, FAVORITE, PURCHASE
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.simulated_items import (
@@ -36,25 +36,10 @@ LONGEST = 24  # events of one episode before its purchase
 AFTER = 3  # most events of one journey after its purchase
 
 
-# ---- randomness: a SplitMix64 stream for every (seed, user, purpose), read at any place -------------------------
-
+# What a random number is for (counter_random.py).
 (AGE, GENDER, LENGTH, TASTE, LANE, SIZE, PACE, BUYS, GAP, LEAF, SHELF, ANCHOR) = range(12)
 (VISIT, PICK, LIKED, ACT, BOUGHT, REST, SECONDS, PRICE, AXIS, EXTRA, SHIFT, SESSION) = range(12, 24)
 (ITEM_ONE, ITEM_TWO, ALTERNATIVE) = range(24, 27)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _uniform(key: np.ndarray, purpose: int, number: np.ndarray | int = 0) -> np.ndarray:
-    """Numbers in [0, 1) that depend on nothing but the user's key, the purpose and the number."""
-    stream = _mix(key + np.uint64((purpose + 1) * 0xD1342543DE82EF95 % 2**64))
-    bits = _mix(stream + (np.asarray(number).astype(np.uint64) + np.uint64(1)) * _GOLDEN)
-    return (bits >> np.uint64(11)).astype(float) * 2.0**-53
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,21 +56,21 @@ class People:
 
     @classmethod
     def of(cls, config: ShopConfig, items: SimulatedItems, user: np.ndarray) -> "People":
-        key = _mix(_mix(np.array([config.seed + 1], np.uint64)) + (user.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
-        age, gender = (_uniform(key, AGE) * 8).astype(int), (_uniform(key, GENDER) * 2).astype(int)
-        wanted = _uniform(key[:, None], TASTE, np.arange(TASTES))
+        key = user_keys(config.seed, user)
+        age, gender = (uniform(key, AGE) * 8).astype(int), (uniform(key, GENDER) * 2).astype(int)
+        wanted = uniform(key[:, None], TASTE, np.arange(TASTES))
         leaf = np.searchsorted(np.cumsum(items.leaf_share), wanted).clip(max=config.leaves - 1)
         # Half of the tastes follow the user's group, so that age and gender tell something about needs.
         group = (leaf + (age * 2 + gender)[:, None] * 7) % config.leaves
-        shared = _uniform(key[:, None], SHIFT, np.arange(TASTES)) < 0.5
-        spread = 1 + config.events_spread * (2 * _uniform(key, LENGTH) - 1)
+        shared = uniform(key[:, None], SHIFT, np.arange(TASTES)) < 0.5
+        spread = 1 + config.events_spread * (2 * uniform(key, LENGTH) - 1)
         return cls(
             user=user,
             key=key,
             length=config.events_per_user * spread,
             age=age,
             gender=gender,
-            price_level=_uniform(key, PRICE),
+            price_level=uniform(key, PRICE),
             tastes=np.where(shared, leaf, group),
         )
 
@@ -124,19 +109,19 @@ def _episodes(config: ShopConfig, items: SimulatedItems, people: People, *, idle
 
     buys = np.zeros(number.shape, bool) if idle else _which_buy(config, key, place.ravel())
     least = 1 if idle else 2
-    size = least + np.floor(-np.log1p(-_uniform(key, SIZE, number)) * (mean_size - least + 0.5))
-    pace = mean_pace * (0.5 + _uniform(key, PACE, number))
+    size = least + np.floor(-np.log1p(-uniform(key, SIZE, number)) * (mean_size - least + 0.5))
+    pace = mean_pace * (0.5 + uniform(key, PACE, number))
     size = np.where(buys, np.ceil(size * config.focus), size).clip(max=LONGEST)
     pace = np.where(buys, pace / config.focus, pace)
 
     lane_shape = (len(people.user), per_lane, lanes)
     duration = (size * pace).reshape(lane_shape)
-    delay = _uniform(key, LANE, np.arange(lanes) + 64 * idle) * mean_size * mean_pace  # (U, lanes)
+    delay = uniform(key, LANE, np.arange(lanes) + 64 * idle) * mean_size * mean_pace  # (U, lanes)
     begin = (np.cumsum(duration, axis=1) - duration + delay[:, None, :]).reshape(number.shape)
     person, column = np.nonzero(begin < people.length[:, None])
     number, key = number[person, column], people.key[person]
-    after = 1 + np.floor(_uniform(key, EXTRA, number) / max(config.after_share, 1e-9) * AFTER)
-    gap = np.floor(np.log1p(-_uniform(key, GAP, number)) / np.log(config.gap / (1 + config.gap))) if config.gap else 0
+    after = 1 + np.floor(uniform(key, EXTRA, number) / max(config.after_share, 1e-9) * AFTER)
+    gap = np.floor(np.log1p(-uniform(key, GAP, number)) / np.log(config.gap / (1 + config.gap))) if config.gap else 0
     buys = buys[person, column]
     return _Episodes(
         person=person,
@@ -172,7 +157,7 @@ def _which_buy(config: ShopConfig, key: np.ndarray, place: np.ndarray) -> np.nda
     if not rate:
         return np.zeros((len(key), len(place)), bool)
     stretches = np.stack([np.floor(place * rate), np.floor((place + 1) * rate)])  # (2, J): those that touch it
-    chosen = np.floor((stretches + _uniform(key[:, :, None], BUYS, stretches)) / rate)  # (U, 2, J)
+    chosen = np.floor((stretches + uniform(key[:, :, None], BUYS, stretches)) / rate)  # (U, 2, J)
     return (chosen == place).any(axis=1)
 
 
@@ -188,15 +173,15 @@ def _shelf(
 ) -> np.ndarray:
     """What each episode looks at: a leaf category, often only one brand or seller of it; idle, perhaps a whole shop."""
     key = people.key[person]
-    u = _uniform(key, LEAF, number)
-    own, rest = u < config.taste_share * (0.5 if idle else 1), _uniform(key, REST, number)
+    u = uniform(key, LEAF, number)
+    own, rest = u < config.taste_share * (0.5 if idle else 1), uniform(key, REST, number)
     taste = people.tastes[person, np.searchsorted(np.cumsum(zipf(TASTES, 0.7)), rest).clip(max=TASTES - 1)]
     anywhere = np.searchsorted(np.cumsum(items.leaf_share), rest).clip(max=config.leaves - 1)
     leaf = np.where(own, taste, anywhere)
     first_shelf = np.zeros(config.leaves, int)
     first_shelf[items.leaf] = items.shelves.group[BY_LEAF]
-    anchor = items.shelves.draw(first_shelf[leaf], _uniform(key, ANCHOR, number))
-    u = _uniform(key, SHELF, number)
+    anchor = items.shelves.draw(first_shelf[leaf], uniform(key, ANCHOR, number))
+    u = uniform(key, SHELF, number)
     if idle:
         arrangement = np.where(u < 0.3, BY_SELLER, BY_LEAF)
     else:
@@ -218,124 +203,124 @@ class Events:
     journey: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """The N events of all episodes, episode by episode: episode (row in _Episodes), step (0.. within it), person, key,
+    number (unique in the user), buying (it is the purchase), later (it comes after the purchase)."""
+
+    episode: np.ndarray
+    step: np.ndarray
+    person: np.ndarray
+    key: np.ndarray
+    number: np.ndarray
+    buying: np.ndarray
+    later: np.ndarray
+
+    @classmethod
+    def of(cls, people: People, e: _Episodes) -> "_Steps":
+        total = e.size + e.buys + e.after
+        episode = np.repeat(np.arange(len(total)), total)
+        step = np.arange(len(episode)) - (np.cumsum(total) - total)[episode]
+        person, size = e.person[episode], e.size[episode]
+        return cls(
+            episode=episode,
+            step=step,
+            person=person,
+            key=people.key[person],
+            number=e.number[episode] * 64 + step,
+            buying=(step == size) & e.buys[episode],
+            later=step > size,
+        )
+
+
 def browse(config: ShopConfig, items: SimulatedItems, people: People) -> Events:
     """Turn episodes into events, and sort them by user and place on the axis."""
     parts = [_episodes(config, items, people, idle=idle) for idle in (False, True) if not idle or config.noise_share]
     e = _Episodes(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Episodes)})
-    total = e.size + e.buys + e.after
-    first = np.cumsum(total) - total
-    episode = np.repeat(np.arange(len(total)), total)  # (N,)
-    step = np.arange(len(episode)) - first[episode]
-    size, pace = e.size[episode], e.pace[episode]
-    key, number = people.key[e.person[episode]], e.number[episode] * 64 + step
-    buying, later = (step == size) & e.buys[episode], step > size
+    s = _Steps.of(people, e)
+    axis = _places(e, s)
+    item, liked = _visits(config, items, people, e, s)
+    behavior = _behaviors(e, s, item == liked[s.episode])
 
-    jitter = _uniform(key, AXIS, number) * 0.98
-    last = np.maximum(e.size - 1, 0)
-    end = e.begin + (last + jitter[first + last]) * e.pace  # (E,) where its last event before a purchase lies
-    bought_at = end + e.gap + 1e-3
-    axis = e.begin[episode] + (step + jitter) * pace
-    axis = np.where(buying, bought_at[episode], axis)
-    axis = np.where(later, bought_at[episode] + (step - size - 1 + jitter) * pace + 1e-3, axis)
-
-    item, liked = _visits(config, items, people, e, episode, step, key, number, buying, later)
-    behavior = _behaviors(e, episode, step, key, number, item == liked[episode])
-    behavior[buying] = PURCHASE
-
-    keep = np.flatnonzero(axis < people.length[e.person[episode]])
-    person = e.person[episode[keep]]
-    order = np.argsort((person.astype(np.int64) << 40) + (axis[keep] * 2**20).astype(np.int64), kind="stable")
+    keep = np.flatnonzero(axis < people.length[s.person])
+    order = np.argsort((s.person[keep].astype(np.int64) << 40) + (axis[keep] * 2**20).astype(np.int64), kind="stable")
     keep = keep[order]
-    return Events(person[order], item[keep], behavior[keep], e.journey[episode[keep]])
+    return Events(s.person[keep], item[keep], behavior[keep], e.journey[s.episode[keep]])
+
+
+def _places(e: _Episodes, s: _Steps) -> np.ndarray:
+    """Where each event lies on the axis, (N,): evenly spaced with jitter, the purchase `gap` after the last of them."""
+    first = np.flatnonzero(s.step == 0)
+    jitter = uniform(s.key, AXIS, s.number) * 0.98
+    last = e.size - 1
+    bought_at = e.begin + (last + jitter[first + last]) * e.pace + e.gap + 1e-3  # (E,)
+    begin, pace, bought_at = e.begin[s.episode], e.pace[s.episode], bought_at[s.episode]
+    since = s.step - e.size[s.episode] - 1 + jitter
+    browsing = begin + (s.step + jitter) * pace
+    return np.where(s.buying, bought_at, np.where(s.later, bought_at + since * pace + 1e-3, browsing))
 
 
 def _visits(
-    config: ShopConfig,
-    items: SimulatedItems,
-    people: People,
-    e: _Episodes,
-    episode: np.ndarray,
-    step: np.ndarray,
-    key: np.ndarray,
-    number: np.ndarray,
-    buying: np.ndarray,
-    later: np.ndarray,
+    config: ShopConfig, items: SimulatedItems, people: People, e: _Episodes, s: _Steps
 ) -> tuple[np.ndarray, np.ndarray]:
     """The item of every event (N,), and the item that every episode likes best (E,)."""
     rate = config.revisit_rate * np.where(e.journey == NOISE, 0.5, np.where(e.buys, 1.6, 1.0))
-    rate = rate.clip(max=0.95)[episode]
-    u = _uniform(key, VISIT, number)
-    fresh = ((step == 0) | (u >= rate)) & ~buying & ~later
+    rate = rate.clip(max=0.95)[s.episode]
+    u = uniform(s.key, VISIT, s.number)
+    fresh = ((s.step == 0) | (u >= rate)) & ~s.buying & ~s.later
+    new_item = _new_items(items, people, e, s, np.flatnonzero(fresh))  # of all episodes, one after another
     seen = np.cumsum(fresh)
-    before = seen[np.flatnonzero(step == 0)] - 1  # (E,) fresh visits of all earlier episodes
-    count = seen - before[episode]  # items that the episode has shown so far
+    start = seen[np.flatnonzero(s.step == 0)] - 1  # (E,) where the new items of each episode start
+    count = seen - start[s.episode]  # how many of them it has shown so far
 
-    where = np.flatnonzero(fresh)
-    new_item = _draw_near(items, e.shelf[episode[where]], key[where], number[where], people, e.person[episode[where]])
-
-    shown = np.bincount(episode, fresh).astype(int)  # (E,)
-    liked = np.floor(_uniform(people.key[e.person], LIKED, e.number) * np.minimum(shown, 3)).astype(int)
+    shown = np.bincount(s.episode, fresh).astype(int)  # (E,)
+    liked = np.floor(uniform(people.key[e.person], LIKED, e.number) * np.minimum(shown, 3)).astype(int)
     v = np.divide(u, rate, out=np.zeros_like(u), where=rate > 0)  # uniform again, given that it is a return
-    to_liked = ((v < 0.6) & (liked[episode] < count)) | buying | (later & (v < 0.5))
-    other = np.floor(_uniform(key, PICK, number) * count).astype(int)
-    which = np.where(fresh, count - 1, np.where(to_liked, liked[episode], other))
-    item = new_item[before[episode] + which]
-    liked_item = new_item[before + liked]
+    to_liked = ((v < 0.6) & (liked[s.episode] < count)) | s.buying | (s.later & (v < 0.5))
+    any_shown = np.floor(uniform(s.key, PICK, s.number) * count).astype(int)
+    which = np.where(fresh, count - 1, np.where(to_liked, liked[s.episode], any_shown))
+    item = new_item[start[s.episode] + which]
 
-    elsewhere = np.flatnonzero(buying & (_uniform(key, BOUGHT, number) >= config.seen_share))
-    place = before[episode[elsewhere]]
-    item[elsewhere] = _close_one(
-        items, item[elsewhere], new_item, place, shown[episode[elsewhere]], key[elsewhere], number[elsewhere]
-    )
-    return item, liked_item
+    other = np.flatnonzero(s.buying & (uniform(s.key, BOUGHT, s.number) >= config.seen_share))
+    of = s.episode[other]
+    seen_before = [new_item[start[of] + np.minimum(i, shown[of] - 1)] for i in range(LONGEST)]
+    item[other] = _close_one(items, item[other], seen_before, s.key[other], s.number[other])
+    return item, new_item[start + liked]
 
 
-def _draw_near(
-    items: SimulatedItems,
-    shelf: np.ndarray,
-    key: np.ndarray,
-    number: np.ndarray,
-    people: People,
-    person: np.ndarray,
-) -> np.ndarray:
-    """Draw two items of the shelf and keep the one nearer to the user's price level."""
-    one = items.shelves.draw(shelf, _uniform(key, ITEM_ONE, number))
-    two = items.shelves.draw(shelf, _uniform(key, ITEM_TWO, number))
-    wanted = people.price_level[person]
+def _new_items(items: SimulatedItems, people: People, e: _Episodes, s: _Steps, where: np.ndarray) -> np.ndarray:
+    """For each event of `where`, draw two items of the episode's shelf and keep the one nearer to the user's price."""
+    shelf, key, number = e.shelf[s.episode[where]], s.key[where], s.number[where]
+    one, two = (items.shelves.draw(shelf, uniform(key, purpose, number)) for purpose in (ITEM_ONE, ITEM_TWO))
+    wanted = people.price_level[s.person[where]]
     nearer = np.abs(items.price_level[one] - wanted) <= np.abs(items.price_level[two] - wanted)
     return np.where(nearer, one, two)
 
 
 def _close_one(
-    items: SimulatedItems,
-    liked: np.ndarray,
-    new_item: np.ndarray,
-    first: np.ndarray,
-    shown: np.ndarray,
-    key: np.ndarray,
-    number: np.ndarray,
+    items: SimulatedItems, liked: np.ndarray, seen: list[np.ndarray], key: np.ndarray, number: np.ndarray
 ) -> np.ndarray:
-    """An item like `liked` that its episode has not shown: of its leaf and brand if one is found, else of its leaf."""
+    """An item like `liked` (P,) but none of those `seen` (each (P,)): of its leaf and brand, leaf and seller, or leaf.
+
+    Where a dozen draws find none, an item of the leaf that may have been seen."""
     tries = np.repeat([BY_LEAF_AND_BRAND, BY_LEAF_AND_SELLER, BY_LEAF], 4)
-    uniform = _uniform(key[:, None], ALTERNATIVE, number[:, None] * 16 + np.arange(len(tries)))
-    choice = items.shelves.draw(items.shelves.group[tries, liked[:, None]], uniform)  # (P, tries)
-    known = np.zeros(choice.shape, bool)
-    for i in range(shown.max(initial=0)):
-        known |= choice == new_item[first + np.minimum(i, shown - 1)][:, None]
+    numbers = number[:, None] * 16 + np.arange(len(tries))
+    choice = items.shelves.draw(items.shelves.group[tries, liked[:, None]], uniform(key[:, None], ALTERNATIVE, numbers))
+    known = np.any([choice == item[:, None] for item in seen], axis=0)  # (P, tries)
     return choice[np.arange(len(choice)), np.where(known.all(axis=1), len(tries) - 1, known.argmin(axis=1))]
 
 
-def _behaviors(
-    e: _Episodes, episode: np.ndarray, step: np.ndarray, key: np.ndarray, number: np.ndarray, on_liked: np.ndarray
-) -> np.ndarray:
-    """Clicks, and now and then a favourite or a cart: most of all on the liked item, late in a buying journey."""
-    idle, buys = e.journey[episode] == NOISE, e.buys[episode]
-    late = (step >= e.size[episode] / 2) & (step < e.size[episode])
+def _behaviors(e: _Episodes, s: _Steps, on_liked: np.ndarray) -> np.ndarray:
+    """Clicks, now and then a favourite or a cart (most of all on the liked item, late in a journey that buys), and the
+    purchases."""
+    size, idle, buys = e.size[s.episode], e.journey[s.episode] == NOISE, e.buys[s.episode]
+    late = (s.step >= size / 2) & (s.step < size)
     cart = np.where(late, np.where(on_liked, np.where(buys, 0.15, 0.08), 0.04), 0.01)
-    favorite = np.where(on_liked, 0.06, 0.03)
-    act = _uniform(key, ACT, number)
     cart = np.where(idle, 0.005, cart)
-    return np.where(act < cart, CART, np.where(act < cart + favorite, FAVORITE, CLICK)).astype(np.int8)
+    favorite = np.where(on_liked, 0.06, 0.03)
+    act = uniform(s.key, ACT, s.number)
+    act = np.where(act < cart, CART, np.where(act < cart + favorite, FAVORITE, CLICK))
+    return np.where(s.buying, PURCHASE, act).astype(np.int8)
 
 
 def seconds(config: ShopConfig, people: People, person: np.ndarray, position: np.ndarray) -> np.ndarray:
@@ -343,8 +328,8 @@ def seconds(config: ShopConfig, people: People, person: np.ndarray, position: np
 
     Strictly increasing within a user, and inside the period."""
     key = people.key[person]
-    new = (_uniform(key, SESSION, position) < 0.1) & (position > 0)
-    u = _uniform(key, SECONDS, position)
+    new = (uniform(key, SESSION, position) < 0.1) & (position > 0)
+    u = uniform(key, SECONDS, position)
     within = np.where(position == 0, 0, 1 + np.floor(90 * u)).astype(np.int64)
     users = len(people.user)
     weight = np.where(new | (position == 0), -np.log1p(-u) + 0.01, 0.0)

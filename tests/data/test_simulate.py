@@ -204,6 +204,11 @@ def test_a_bad_knob_is_named(name: str, value: float) -> None:
         ShopConfig(**{name: value})
 
 
+def test_more_events_than_the_period_has_room_for_are_named() -> None:
+    with pytest.raises(InputError, match="ShopConfig.days: found 1, expected at least 3 days"):
+        ShopConfig(events_per_user=1_250, days=1)
+
+
 def test_an_unknown_preset_is_named() -> None:
     with pytest.raises(InputError, match="preset huge: expected one of tiny, mini, full"):
         preset("huge")
