@@ -36,6 +36,7 @@ from rclrec_mini.files import InputError, check_output, sha256, whole_folder, wr
 HASHED_BYTES = 1_000_000_000  # larger files are told apart by size and time of change
 OVERHEAD_BYTES = 250_000_000  # what the process needs beside the engine
 EVENT = ["user", "item", "behavior", "timestamp", "row"]
+REPEATING = {"user", "behavior", "category", "parent_category", "brand", "seller", "age_range", "gender"}
 TABLES = {"interactions": INTERACTIONS, "items": ITEMS, "users": USERS, "truth": TRUTH}
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -210,7 +211,9 @@ def _clear_when_full(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
-        raise InputError(f"{out}: could not be written: {os.strerror(error.errno)}, expected room on the disk") from error
+        raise InputError(
+            f"{out}: could not be written: {os.strerror(error.errno)}, expected room on the disk"
+        ) from error
 
 
 def _start_hashing(inputs: Inputs, stack: contextlib.ExitStack) -> dict[Path, Future]:
@@ -248,13 +251,16 @@ def _run(
 
     ordered = _ordered(events, users, items, funnel=config.within_day == "funnel")
     behaviors = np.zeros(len(BEHAVIORS), np.int64)
-    _write(out / "interactions.parquet", INTERACTIONS, _with_position(engine.batches(ordered), behaviors))
+    rows = _with_position(engine.batches(ordered), behaviors)
+    written = {"interactions": _write(out / "interactions.parquet", INTERACTIONS, rows)}
     bar.update()
 
     item_table, item_notes = _describe_items(engine, inputs, log, items)
     user_table, user_notes = _describe(engine, inputs.users, users, "user")
-    _write(out / "items.parquet", ITEMS, engine.batches(_as_contract(item_table, ITEMS)))
-    _write(out / "users.parquet", USERS, engine.batches(_as_contract(user_table, USERS, inputs.prefix)))
+    rows = engine.batches(_as_contract(item_table, ITEMS))
+    written["items"] = _write(out / "items.parquet", ITEMS, rows)
+    rows = engine.batches(_as_contract(user_table, USERS, inputs.prefix))
+    written["users"] = _write(out / "users.parquet", USERS, rows)
 
     n_rows = int(behaviors.sum())
     manifest = {
@@ -273,7 +279,7 @@ def _run(
         "behaviors": {name: int(n) / n_rows for name, n in zip(BEHAVIORS, behaviors, strict=True)},
         "seed": config.seed,
         "version": version("rclrec_mini"),
-        "content_hash": content_hash(out),
+        "content_hash": _joined(written),
     }
     write_json(out / "manifest.json", manifest)
     bar.update()
@@ -454,43 +460,65 @@ def _as_contract(table: ibis.Table, schema: pa.Schema, prefix: str = "") -> ibis
     return table.select(**columns).order_by(key)
 
 
-def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    with pq.ParquetWriter(path, schema) as writer:
+def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
+    """Write a table of the contract; returns its hash."""
+    digest = TableHash(schema)
+    with pq.ParquetWriter(path, schema, use_dictionary=[n for n in schema.names if n in REPEATING]) as writer:
         for batch in batches:
             arrays = [batch[field.name].cast(field.type) for field in schema]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            writer.write_batch(batch)
+            digest.update(batch)
+    return digest.hexdigest()
+
+
+class TableHash:
+    """A hash (BLAKE2b, hexadecimal) of a table's values. Each column is hashed by itself, so that the batches in which
+    the table comes leave no trace."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        parts = ("values", "lengths", "nulls")
+        self._columns = {(name, part): hashlib.blake2b() for name in schema.names for part in parts}
+        self._names, self._rows = schema.names, 0
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        for name in self._names:
+            column = batch[name]
+            if column.null_count:
+                nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) + self._rows
+                self._columns[name, "nulls"].update(nulls.astype("<i8"))
+                column = column.fill_null("" if column.type == pa.string() else 0)
+            if column.type == pa.string():
+                offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
+                self._columns[name, "lengths"].update(np.diff(offsets))
+                data = column.buffers()[2]
+                self._columns[name, "values"].update(memoryview(data)[offsets[0] : offsets[-1]] if data else b"")
+            else:
+                self._columns[name, "values"].update(column.to_numpy())
+        self._rows += len(batch)
+
+    def hexdigest(self) -> str:
+        lines = [f"{self._rows} rows"]
+        lines += [f"{name} {part} {digest.hexdigest()}" for (name, part), digest in self._columns.items()]
+        return hashlib.blake2b("\n".join(lines).encode(), digest_size=32).hexdigest()
+
+
+def table_hash(path: Path | str, schema: pa.Schema) -> str:
+    """The hash of the values in a Parquet file with the columns of `schema`."""
+    digest = TableHash(schema)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1 << 19, columns=schema.names):
+            digest.update(batch)
+    return digest.hexdigest()
 
 
 def content_hash(folder: Path | str) -> str:
-    """A hash (BLAKE2b, hexadecimal) of the values in a prepared data set's tables, the truth of a simulated shop
-    included: equal for equal tables, however they were written."""
-    total = hashlib.blake2b(digest_size=32)
-    for name, schema in TABLES.items():
-        path = Path(folder) / f"{name}.parquet"
-        if path.exists():
-            total.update(f"{name} {_table_hash(path, schema)}\n".encode())
-    return total.hexdigest()
+    """A hash of the values in a prepared data set's tables, the truth of a simulated shop included: equal for equal
+    tables, however they were written."""
+    paths = {name: Path(folder) / f"{name}.parquet" for name in TABLES}
+    return _joined({name: table_hash(path, TABLES[name]) for name, path in paths.items() if path.exists()})
 
 
-def _table_hash(path: Path, schema: pa.Schema) -> str:
-    """Hash each column by itself, so that the batches in which a file is read leave no trace."""
-    parts = {(name, part): hashlib.blake2b() for name in schema.names for part in ("values", "lengths", "nulls")}
-    rows = 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(1 << 19, columns=schema.names):
-            for name in schema.names:
-                column = batch[name]
-                if column.null_count:
-                    nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) + rows
-                    parts[name, "nulls"].update(nulls.astype("<i8"))
-                    column = column.fill_null("" if column.type == pa.string() else 0)
-                if column.type == pa.string():
-                    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
-                    parts[name, "lengths"].update(np.diff(offsets))
-                    data = column.buffers()[2]
-                    parts[name, "values"].update(memoryview(data)[offsets[0] : offsets[-1]] if data else b"")
-                else:
-                    parts[name, "values"].update(column.to_numpy())
-            rows += len(batch)
-    lines = [f"{rows} rows"] + [f"{name} {part} {digest.hexdigest()}" for (name, part), digest in parts.items()]
+def _joined(hashes: dict[str, str]) -> str:
+    lines = [f"{name} {hashes[name]}" for name in TABLES if name in hashes]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=32).hexdigest()

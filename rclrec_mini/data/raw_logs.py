@@ -25,6 +25,7 @@ from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -33,7 +34,7 @@ from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.files import InputError
 
 MAX_ID = 2**63 - 1
-SCAN_BYTES = 1 << 24  # looked through at once; also the longest line
+SCAN_BYTES = 1 << 20  # looked through at once; also the longest line
 MAX_SECONDS = 253_402_300_799  # the end of the year 9999; larger numbers are milliseconds
 
 
@@ -376,14 +377,15 @@ def _scan_lines(name: str, chunk: bytes, before: int, newline: bytes) -> int:
         raise fault(at, "a NUL byte")
     if chunk.startswith(newline):
         raise fault(0, "an empty line")
-    if (at := chunk.find(newline + newline)) >= 0:
+    ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
+    if np.any(np.diff(ends) <= len(newline)) and (at := chunk.find(newline + newline)) >= 0:
         raise fault(at + len(newline), "an empty line")
     if not chunk.isascii():
         try:
             chunk.decode("utf-8")
         except UnicodeDecodeError as error:
             raise fault(error.start, f"the byte 0x{chunk[error.start]:02x}, which is not UTF-8") from None
-    return chunk.count(b"\n")
+    return len(ends)
 
 
 def _check_columns(where: str, columns: Sequence[str], layout: Layout) -> None:
