@@ -4,7 +4,8 @@
 
 Both code greedily (max_beam_size 1), with 25 iterations per level and at most 256 vectors per code to fit on. They take
 turns in every round; each round has its own seed. Vectors are clusters within clusters with noise. Times are CPU
-seconds, medians over rounds, ratios medians of the rounds' ratios; an error is the share of the variance left after the last level.
+seconds, medians over rounds, ratios medians of the rounds' ratios; an error is the share of the variance left after
+the last level.
 """
 
 import statistics
