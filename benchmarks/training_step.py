@@ -42,7 +42,7 @@ from rclrec_mini.training.trainer import TrainConfig, build_optimizer
 class Config:
     """Sizes of the comparison; the model's are the paper's unless told otherwise."""
 
-    batch_size: int = 64  # samples, each with a full history
+    batch_size: int = 32  # samples, each with a full history
     items: int = 10_000  # items of the catalogue
     rounds: int = 5  # timed steps of each contender
     threads: int = 0  # of torch; 0: as many as it takes by itself
