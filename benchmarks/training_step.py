@@ -198,6 +198,7 @@ def main(config: Config) -> dict:
     """Time all contenders, print the tables, write the result file."""
     if config.threads:
         torch.set_num_threads(config.threads)
+    origin = provenance()  # before the timing: the code that runs is the code as it was loaded
     seconds = measure(contenders(config), rounds=config.rounds, device=config.device)
     medians = {name: {clock: float(np.median(s)) for clock, s in clocks.items()} for name, clocks in seconds.items()}
     table = ratios(seconds)
@@ -208,7 +209,6 @@ def main(config: Config) -> dict:
     for name, row in table.items():
         cells = [f"{row[c][1]:8.2f}  [{row[c][0]:.2f}, {row[c][2]:.2f}]" for c in ("wall", "cpu")]
         print(f"{name:28}{'  '.join(cells)}   {row['wanted'] or ''}")
-    origin = provenance()
     origin["versions"]["transformers"] = transformers.__version__
     settings = asdict(config) | {"out": config.out.name}
     malloc = {name: os.environ.get(name, "") for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "LD_PRELOAD")}

@@ -153,6 +153,7 @@ def train(
         accelerator=config.accelerator, devices=config.devices, strategy=config.strategy, precision=config.precision
     )
     fabric.launch()
+    origin = provenance()
     settings = {"training": asdict(config), **(settings or {}), "samples": _fingerprint(rows)}
     _check_same_settings(run / "config.json", settings)
     fabric.barrier()  # nobody writes before everybody has read
@@ -183,7 +184,7 @@ def train(
         loop.run_from(state, sequences, rows, progress=progress)
     record = run / "run.json"
     if fabric.is_global_zero and (not already_finished or not record.exists()):
-        _write_record(record, settings, config, fabric, state)
+        _write_record(record, settings, origin, fabric, state)
     fabric.barrier()
     if state.best_step != state.step:
         load_weights(run / "best", model)
@@ -434,15 +435,15 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _write_record(
-    path: Path, settings: Mapping[str, Any], config: TrainConfig, fabric: Fabric, state: _Progress
+    path: Path, settings: Mapping[str, Any], origin: Mapping[str, Any], fabric: Fabric, state: _Progress
 ) -> None:
     device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else str(fabric.device)
     record = {
         "data_hash": settings.get("data_hash", "unknown"),
-        **provenance(),
+        **origin,
         "device": device,
         "processes": fabric.world_size,
-        "seed": config.seed,
+        "seed": settings["training"]["seed"],
         **asdict(state),
     }
     write_json(path, record)
