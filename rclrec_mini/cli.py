@@ -6,16 +6,18 @@ A verb imports what it needs when it runs, so that `rclrec --help` answers at on
 import contextlib
 import inspect
 import io
+import json
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from rclrec_mini import __version__
-from rclrec_mini.files import InputError
+from rclrec_mini.files import InputError, write_json
 
 Options = TypeVar("Options")
 
@@ -145,7 +147,105 @@ def tokenize(args: Sequence[str]) -> None:
     print(f"{options.out}: {items:,} items, {levels} levels of {catalog.n_codes} codes")
 
 
-VERBS: dict[str, Callable[[Sequence[str]], None]] = {verb.__name__: verb for verb in (simulate, prepare, tokenize)}
+def train(args: Sequence[str]) -> None:
+    """Pre-train and fine-tune RCLRec; a run that was stopped goes on when started again with the same flags."""
+    from tyro.conf import arg
+
+    from rclrec_mini.evaluation.experiments import ExperimentConfig, run_experiment
+
+    @dataclass(frozen=True, kw_only=True)
+    class Train:
+        data: Path
+        """the prepared data set, a folder"""
+        ids: Path
+        """its semantic ids, the folder that tokenize wrote"""
+        out: Path
+        """the folder of the run; must not exist, be empty, or hold this very run"""
+        accelerator: Literal["auto", "cpu", "cuda", "mps"] | None = None
+        """where to train; this and the next three hold for both stages, default: what each stage says"""
+        devices: int | None = None
+        """processes, one a device; more than one needs the strategy ddp"""
+        strategy: Literal["auto", "ddp"] | None = None
+        """how processes work together; ddp works on CPU too"""
+        precision: Literal["32-true", "bf16-mixed"] | None = None
+        """numbers of the forward pass"""
+        config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
+
+    options = parse(train, Train, args)
+    given = {name: getattr(options, name) for name in ("accelerator", "devices", "strategy", "precision")}
+    given = {name: value for name, value in given.items() if value is not None}
+    stages = {name: replace(getattr(options.config, name), **given) for name in ("pretrain", "finetune")}
+    run_experiment(replace(options.config, **stages), options.data, options.ids, options.out)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"{options.out}: trained, ready for rclrec evaluate --run {options.out} --data {options.data}")
+
+
+def evaluate(args: Sequence[str]) -> None:
+    """Recall and NDCG of a run over the whole catalogue, with intervals over users."""
+    from rclrec_mini.evaluation.experiments import evaluate_run
+
+    @dataclass(frozen=True, kw_only=True)
+    class Evaluate:
+        run: Path
+        """the folder that train wrote"""
+        data: Path
+        """the data set it was trained on, a folder"""
+        split: Literal["validation", "test"] = "test"
+        """which targets"""
+        beams: int = 20
+        """width of the beam search, at least 10"""
+        json: bool = False
+        """print everything as JSON instead of a table"""
+        out: Path | None = None
+        """also write the JSON to this file; default: do not"""
+
+    options = parse(evaluate, Evaluate, args)
+    result = evaluate_run(options.run, options.data, split=options.split, beams=options.beams)
+    if options.out is not None:
+        write_json(options.out, result)
+    if options.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return
+    print(f"{options.run}: {result['targets']:,} {options.split} purchases, means with 95% intervals")
+    for name, estimate in result["metrics"].items():
+        print(f"  {name:<10} {estimate['mean']:6.2%}  [{estimate['low']:6.2%}, {estimate['high']:6.2%}]")
+    for name, share in result.get("recovery", {}).items():
+        print(f"  journey {name:<10} {share:6.2%}")
+
+
+def recommend(args: Sequence[str]) -> None:
+    """What users would buy next, and the curriculum that the model put before it."""
+    from rclrec_mini.evaluation.experiments import recommend as run
+
+    @dataclass(frozen=True, kw_only=True)
+    class Recommend:
+        run: Path
+        """the folder that train wrote"""
+        data: Path
+        """the data set it was trained on, a folder"""
+        users: tuple[str, ...]
+        """raw ids of users, as in the log"""
+        k: int = 10
+        """items for each user"""
+        beams: int = 20
+        """width of the beam search"""
+        json: bool = False
+        """print everything as JSON instead of a table"""
+
+    options = parse(recommend, Recommend, args)
+    answers = run(options.run, options.data, users=list(options.users), k=options.k, beams=options.beams)
+    if options.json:
+        print(json.dumps(answers, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for answer in answers:
+        print(f"user {answer['user']}")
+        for event in answer["curriculum"]:
+            print(f"  {event['behavior']} of {event['raw_id']}, {event['events_ago']} events ago")
+        for rank, item in enumerate(answer["items"], start=1):
+            print(f"  {rank:>3}. {item['raw_id']}  {item['score']:.2f}  {item.get('title', '')}".rstrip())
+
+
+VERBS = {verb.__name__: verb for verb in (simulate, prepare, tokenize, train, evaluate, recommend)}
 
 
 def usage() -> str:

@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 import subprocess
@@ -116,6 +117,79 @@ def test_a_shop_gets_semantic_ids(tmp_path, capsys):
     assert f"{ids}: 31 items, 3 levels of 7 codes" in capsys.readouterr().out
     assert main(["tokenize", "--data", str(ids), "--out", str(tmp_path / "more")]) == 2
     assert "manifest.json" in one_line(capsys.readouterr().err)
+
+
+SMALL = [
+    "--backbone.levels=3",
+    "--backbone.codes=7",
+    "--backbone.d=14",
+    "--backbone.heads=2",
+    "--backbone.ffn=13",
+    "--accelerator=cpu",
+    "--pretrain.max-steps=3",
+    "--finetune.max-steps=2",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> list[str]:
+    """Flags that name a run and its data."""
+    root = tmp_path_factory.mktemp("journey")
+    shop, ids, run = (str(root / name) for name in ("shop", "ids", "run"))
+    assert main(["simulate", *TINY, "--users", "67", "--out", shop]) == 0
+    assert main(["tokenize", "--data", shop, "--out", ids, "--codes", "7", "--levels", "3"]) == 0
+    assert main(["train", "--data", shop, "--ids", ids, "--out", run, *SMALL]) == 0
+    return ["--run", run, "--data", shop]
+
+
+@pytest.mark.slow
+def test_evaluate_prints_pure_json(trained, tmp_path, capsys):
+    assert main(["evaluate", *trained, "--json", "--out", str(tmp_path / "result.json")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result == read_json(tmp_path / "result.json")
+    assert result["metrics"].keys() == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
+
+
+@pytest.mark.slow
+def test_evaluate_prints_a_table(trained, capsys):
+    assert main(["evaluate", *trained, "--split", "validation"]) == 0
+    assert re.search(r"\n  ndcg@10 +[\d.]+%  \[", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_recommend_prints_pure_json_or_a_list(trained, capsys):
+    assert main(["recommend", *trained, "--users", "2", "3", "--k", "5", "--json"]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert [(answer["user"], len(answer["items"])) for answer in answers] == [("2", 5), ("3", 5)]
+    assert main(["recommend", *trained, "--users", "2", "--k", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f" {item['raw_id']}  " in shown for item in answers[0]["items"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["recommend", "--users", "nobody"], ["nobody"]),
+        (["recommend", "--users", "2", "--k", "0"], ["k", "0"]),
+        (["evaluate", "--beams", "3"], ["3"]),
+    ],
+)
+def test_bad_questions_to_a_run_are_one_line(trained, args, words, capsys):
+    assert main([args[0], *trained, *args[1:], "--json"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert all(word in one_line(shown.err) for word in words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [["--backbone.levels=4"], ["--devices=2"], ["--pretrain.lr=-1"]])
+def test_training_that_cannot_be_leaves_nothing(trained, flags, tmp_path, capsys):
+    _, run, _, shop = trained
+    ids, out = str(Path(run).with_name("ids")), tmp_path / "run"
+    assert main(["train", "--data", shop, "--ids", ids, "--out", str(out), *SMALL, *flags]) == 2
+    assert one_line(capsys.readouterr().err)
+    assert not out.exists()
 
 
 def readme_commands() -> list[list[str]]:

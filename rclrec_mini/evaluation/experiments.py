@@ -59,7 +59,7 @@ class ExperimentConfig:
     pretrain: TrainConfig = field(default_factory=lambda: TrainConfig(monitor="ndcg@10"))
     finetune: TrainConfig = field(default_factory=lambda: TrainConfig(monitor="ndcg@10", lr=3e-4))
     validation_targets: int = 2000  # targets that choose the best weights, drawn once; 0: all
-    beams: int = 20
+    beams: int = 20  # beams of the search on validation targets
     seed: int = 0  # of initial weights, order of samples, dropout
 
 
@@ -228,6 +228,7 @@ def run_experiment(
     elif out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: found a folder that is not empty and holds no run, expected none")
     else:
+        build_model(config, materials)  # refuses what does not fit before anything is written
         materials.catalog.save(out / "ids")
         write_json(record, settings)
     pretrain(config, materials, out / "pretrain", progress=progress)

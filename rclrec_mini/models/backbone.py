@@ -33,14 +33,14 @@ class BackboneConfig:
     levels: int = 4  # L, tokens of a semantic id
     codes: int = 256  # V, codes of each level
     d: int = 256  # width
-    heads: int = 8
-    encoder_layers: int = 4
-    decoder_layers: int = 2
+    heads: int = 8  # attention heads
+    encoder_layers: int = 4  # blocks of self-attention over the history
+    decoder_layers: int = 2  # blocks of causal self-attention and cross-attention
     ffn: int = 1024  # width of the feed-forward layers
-    dropout: float = 0.1
+    dropout: float = 0.1  # share of activations dropped in training
     max_history: int = 50  # T, events
     max_prefix: int = 6  # most items in a prefix, the largest k of Figure 3
-    behaviors: int = 4
+    behaviors: int = 4  # kinds of behaviour, each with an embedding
     causal: bool = False  # ours: events see only earlier ones, which lets pre-training predict all of them at once
 
 
