@@ -1,0 +1,166 @@
+"""Both stages on a tiny simulated shop: runs resume, record what they were, load again, and answer."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from rclrec_mini.data.schema import PURCHASE, USERS
+from rclrec_mini.data.sequences import read_table
+from rclrec_mini.data.simulate import preset, write_prepared
+from rclrec_mini.evaluation.experiments import (
+    ExperimentConfig,
+    Materials,
+    build_model,
+    evaluate_run,
+    finetune,
+    load_run,
+    pretrain,
+    rank,
+    recommend,
+    run_experiment,
+    selector_recovery,
+)
+from rclrec_mini.files import InputError
+from rclrec_mini.models.backbone import BackboneConfig
+from rclrec_mini.models.rclrec import LossConfig
+from rclrec_mini.semantic_ids.catalog import Catalog
+from rclrec_mini.training.trainer import TrainConfig
+
+TRAINING = TrainConfig(
+    monitor="ndcg@10", batch_size=29, max_steps=7, evaluate_every=5, max_history=11, accelerator="cpu"
+)
+CONFIG = ExperimentConfig(
+    backbone=BackboneConfig(
+        levels=3, codes=17, d=26, heads=2, encoder_layers=1, decoder_layers=1, ffn=31, max_history=12, causal=True
+    ),
+    loss=LossConfig(supervision=0.1),
+    pretrain=TRAINING,
+    finetune=TRAINING,
+    prefix_share=0.5,
+    validation_targets=41,
+    beams=13,
+)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """data, ids, run"""
+    root = tmp_path_factory.mktemp("experiment")
+    write_prepared(preset("tiny", users=67), root / "data")
+    manifest = json.loads((root / "data" / "manifest.json").read_text())
+    shuffle = torch.randperm(17**3, generator=torch.Generator().manual_seed(0))
+    codes = torch.cartesian_prod(*[torch.arange(17)] * 3)[shuffle]
+    catalog = Catalog(codes[: manifest["counts"]["items"]], n_codes=17, data_hash=manifest["content_hash"])
+    catalog.save(root / "ids")
+    run_experiment(CONFIG, root / "data", root / "ids", root / "run", progress=False)
+    return root / "data", root / "ids", root / "run"
+
+
+def test_a_run_loads_with_the_weights_it_ended_with(folders):
+    data, _, run = folders
+    model, config, materials = load_run(run, data)
+    assert config == CONFIG
+    again, _ = finetune(CONFIG, materials, run / "finetune", pretrained=run / "pretrain", progress=False)
+    rows = materials.split.test[:19]
+    assert rank(model, materials, rows, beams=13).tolist() == rank(again, materials, rows, beams=13).tolist()
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+        assert_close(a, b, rtol=0, atol=0)
+
+
+def test_an_interrupted_run_goes_on_and_a_finished_one_is_read_back(folders, tmp_path):
+    data, ids, run = folders
+    materials = Materials.load(data, ids)
+    pretrain(CONFIG, materials, tmp_path / "run" / "pretrain", progress=False)  # as if stopped before stage two
+    (tmp_path / "run" / "experiment.json").write_text((run / "experiment.json").read_text())
+    materials.catalog.save(tmp_path / "run" / "ids")
+    resumed = run_experiment(CONFIG, data, ids, tmp_path / "run", progress=False)
+    for a, b in zip(resumed.parameters(), load_run(run, data)[0].parameters(), strict=True):
+        assert_close(a, b, rtol=0, atol=0)
+
+
+def test_another_config_is_refused(folders):
+    data, ids, run = folders
+    with pytest.raises(InputError, match=r"experiment\.json: found another config"):
+        run_experiment(dataclasses.replace(CONFIG, k=3), data, ids, run, progress=False)
+
+
+def test_a_folder_with_other_files_is_refused(folders, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds no run"):
+        run_experiment(CONFIG, *folders[:2], tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_unfinished_run_is_refused(folders, tmp_path):
+    data, ids, run = folders
+    (tmp_path / "experiment.json").write_text((run / "experiment.json").read_text())
+    Materials.load(data, ids).catalog.save(tmp_path / "ids")
+    with pytest.raises(InputError, match="fine-tuning has not finished"):
+        load_run(tmp_path, data)
+
+
+def test_only_purchases_fine_tune_and_no_target_leaks(folders):
+    materials = Materials.load(*folders[:2])
+    rows = materials.purchases()
+    sequences, split = materials.sequences, materials.split
+    assert (sequences.behavior[rows] == PURCHASE).all()
+    assert not set(rows) & (set(split.validation) | set(split.test))
+    first_held_out = {sequences.user_of(np.array([r]))[0]: r for r in [*split.test, *split.validation]}
+    for row, user in zip(split.train, sequences.user_of(split.train), strict=True):
+        assert row < first_held_out.get(user, len(sequences))
+
+
+def test_ids_of_other_data_are_refused(folders, tmp_path):
+    write_prepared(preset("tiny", users=67, seed=1), tmp_path / "data")
+    with pytest.raises(InputError, match="hash"):
+        Materials.load(tmp_path / "data", folders[1])
+
+
+def test_the_oracle_finds_every_journey_and_random_k_does_not(folders):
+    materials = Materials.load(*folders[:2])
+    precision = {}
+    for selector in ("oracle", "random"):
+        config = dataclasses.replace(CONFIG, selector=selector)
+        model = build_model(config, materials).eval()
+        precision[selector] = np.nanmean(selector_recovery(model, materials, materials.split.test)["precision"])
+    assert precision["oracle"] == 1.0 and precision["random"] < 0.7
+
+
+def test_the_oracle_needs_the_truth(folders, tmp_path):
+    materials = dataclasses.replace(Materials.load(*folders[:2]), journey=None)
+    with pytest.raises(InputError, match=r"truth\.parquet not found"):
+        build_model(dataclasses.replace(CONFIG, selector="oracle"), materials)
+
+
+def test_evaluate(folders):
+    data, _, run = folders
+    result = evaluate_run(run, data, beams=13, progress=False)
+    json.dumps(result, allow_nan=False)
+    assert set(result["metrics"]) == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
+    for estimate in result["metrics"].values():
+        assert 0 <= estimate["low"] <= estimate["mean"] <= estimate["high"] <= 1
+    assert 0 < result["recovery"]["precision"] < 1
+    assert result["data_hash"] == json.loads((data / "manifest.json").read_text())["content_hash"]
+
+
+def test_recommend(folders):
+    data, _, run = folders
+    _, _, materials = load_run(run, data)
+    users = read_table(data / "users.parquet", USERS)["raw_id"].to_pylist()
+    (answer,) = recommend(run, data, users=[users[3]], k=7, beams=13)
+    assert answer["user"] == users[3]
+    assert len(answer["curriculum"]) == CONFIG.k and len(answer["items"]) == 7
+    assert len({item["raw_id"] for item in answer["items"]}) == 7
+    scores = [item["score"] for item in answer["items"]]
+    assert scores == sorted(scores, reverse=True)
+    start, end = materials.sequences.offsets[3:5]
+    history = materials.sequences.item[max(start, end - 12) : end]
+    for event in answer["curriculum"]:
+        assert 1 <= event["events_ago"] <= min(12, end - start)
+        assert history[-event["events_ago"]] >= 0
+    with pytest.raises(InputError, match="user nobody not found"):
+        recommend(run, data, users=["nobody"])
