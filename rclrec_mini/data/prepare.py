@@ -242,16 +242,19 @@ def _run(
     dropped = {"users_not_sampled": n_read - n_kept}
     bar.update()
 
-    events = _distinct(engine, log) if _drops_duplicates(config, inputs) else log[EVENT]
-    dropped["duplicates"] = n_kept - _count(engine, events)
-    events, filtered = _filter(config, engine, events)
+    filters, distinct = _has_filters(config), _drops_duplicates(config, inputs)
+    events = log[EVENT]
+    if filters:
+        events, filtered = _filter(config, engine, _distinct(engine, log) if distinct else events)
+        dropped |= filtered
     _check_left(config, engine.first(events.aggregate(n=ibis._.count(), purchases=_purchases())))
     users, items = (_numbered(engine, events, name) for name in ("user", "item"))
     bar.update()
 
     ordered = _ordered(events, users, items, funnel=config.within_day == "funnel")
     behaviors = np.zeros(len(BEHAVIORS), np.int64)
-    rows = _with_position(engine.batches(ordered), behaviors)
+    rows = engine.batches(ordered)
+    rows = _with_position(_without_repeats(rows) if distinct and not filters else rows, behaviors)
     written = {"interactions": _write(out / "interactions.parquet", INTERACTIONS, rows)}
     bar.update()
 
@@ -263,6 +266,7 @@ def _run(
     written["users"] = _write(out / "users.parquet", USERS, rows)
 
     n_rows = int(behaviors.sum())
+    dropped["duplicates"] = n_read - sum(dropped.values()) - n_rows
     manifest = {
         "source": config.source,
         "files": [
@@ -272,7 +276,7 @@ def _run(
         ],
         "filters": _filters(config),
         "order": "user, time, " + ("behavior, " if config.within_day == "funnel" else "") + "file order",
-        "dropped": dropped | filtered | item_notes.pop("dropped") | user_notes.pop("dropped"),
+        "dropped": dropped | item_notes.pop("dropped") | user_notes.pop("dropped"),
         "missing": {"items": item_notes.pop("missing"), "users": user_notes.pop("missing")},
         **item_notes,
         "counts": {"users": _count(engine, users), "items": _count(engine, items), "interactions": n_rows},
@@ -302,6 +306,10 @@ def _filters(config: PrepareConfig) -> dict[str, Any]:
     names = ("min_item_count", "min_user_events", "min_user_purchases", "iterate", "sample_users", "duplicates")
     days = ("year", "within_day") if config.source == "ijcai15" else ()
     return {name: getattr(config, name) for name in names + days}
+
+
+def _has_filters(config: PrepareConfig) -> bool:
+    return max(config.min_item_count, config.min_user_events, config.min_user_purchases + 1) > 1
 
 
 def _drops_duplicates(config: PrepareConfig, inputs: Inputs) -> bool:
@@ -337,15 +345,13 @@ def _keep(
 
 
 def _distinct(engine: Engine, log: ibis.Table) -> ibis.Table:
-    """Of rows that are equal in user, item, behavior and timestamp, the first."""
+    """Of rows that are equal in user, item, behavior and timestamp, the first: filters must not count the others."""
     return engine.keep(log.group_by(EVENT[:-1]).aggregate(row=log.row.min()))
 
 
 def _filter(config: PrepareConfig, engine: Engine, events: ibis.Table) -> tuple[ibis.Table, dict[str, int]]:
     """Drop rare items, then users with few events or purchases; once, or until nothing more is dropped."""
     dropped = dict.fromkeys(("items_below_min_count", "users_below_min_events", "users_below_min_purchases"), 0)
-    if max(config.min_item_count, config.min_user_events, config.min_user_purchases + 1) <= 1:
-        return events, dropped
     left = events
     while True:
         before = sum(dropped.values())
@@ -389,6 +395,32 @@ def _ordered(events: ibis.Table, users: ibis.Table, items: ibis.Table, *, funnel
     joined = events.join(users, "user").join(items, "item")
     numbered = joined.select("behavior", "timestamp", "row", user="user_number", item="item_number")
     return numbered.order_by("user", "timestamp", *(["behavior"] if funnel else []), "row")
+
+
+def _without_repeats(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """As _distinct, for sorted rows as they pass: only runs of one user and time can hold equal rows, so this is many
+    times cheaper than grouping all. The last run of a batch waits for the next batch."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        rows = pa.Table.from_batches([*held, batch]).combine_chunks()
+        user, time = rows["user"].to_numpy(), rows["timestamp"].to_numpy()  # (n,)
+        starts = np.flatnonzero((np.diff(user) != 0) | (np.diff(time) != 0)) + 1
+        last = int(starts[-1]) if len(starts) else 0
+        held = rows[last:].to_batches()
+        yield from _first_of_equals(rows[:last]).to_batches()
+    yield from _first_of_equals(pa.Table.from_batches(held)).to_batches()
+
+
+def _first_of_equals(rows: pa.Table) -> pa.Table:
+    keys = np.stack([rows[name].to_numpy() for name in ("user", "timestamp", "item", "behavior")])  # (4, n)
+    tied = np.all(keys[:2, 1:] == keys[:2, :-1], axis=0)  # (n-1,) with the row before
+    (among,) = np.nonzero(np.append(False, tied) | np.append(tied, False)) if tied.any() else ((),)
+    if len(among) == 0:
+        return rows
+    keep = np.ones(len(rows), bool)
+    keep[among] = False
+    keep[among[np.unique(keys[:, among], axis=1, return_index=True)[1]]] = True
+    return rows.filter(pa.array(keep))
 
 
 def _with_position(batches: Iterable[pa.RecordBatch], behaviors: np.ndarray) -> Iterator[pa.RecordBatch]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rclrec_mini.data import engines
 from rclrec_mini.data import prepare as module
 from rclrec_mini.data.engines import check_spark
 from rclrec_mini.data.prepare import PrepareConfig, content_hash, memory_bytes, prepare
@@ -129,6 +130,19 @@ def test_equal_to_plain_python(tmp_path, filters):
 def test_the_filters_of_the_test_above_differ():
     events = random_events(701)
     assert len({len(twin(events, **filters)[0]) for filters in FILTERS}) == len(FILTERS)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 7, 53, 10_000])
+def test_repeats_are_dropped_however_the_rows_come(tmp_path, monkeypatch, batch_rows):
+    """Without filters repeats are dropped while writing, with filters before; both as in plain Python."""
+    monkeypatch.setattr(engines, "BATCH_ROWS", batch_rows)
+    events = [(user, item % 3, behavior, time // 9 * 9) for user, item, behavior, time in random_events(503)]
+    log = table(tmp_path / "log.csv", events)
+    first = run("table", log, out=tmp_path / "a")
+    second = run("table", log, out=tmp_path / "b", min_item_count=2)
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b") == twin(events)[0]
+    assert first["dropped"]["duplicates"] == second["dropped"]["duplicates"] == 503 - len(set(events)) > 100
+    assert first["content_hash"] == second["content_hash"]
 
 
 @pytest.mark.parametrize(("duplicates", "distinct"), [("source", False), ("keep", False), ("drop", True)])
@@ -433,7 +447,8 @@ def script(tmp_path: Path, body: str) -> subprocess.Popen:
     code = """
         import resource, sys, time
         from pathlib import Path
-        from rclrec_mini.data import prepare as module
+        from rclrec_mini.data import engines
+from rclrec_mini.data import prepare as module
         from rclrec_mini.data.prepare import PrepareConfig, prepare
         config = PrepareConfig(source="table", log=(Path("log.csv"),), out=Path("out"), overwrite=True)
     """
