@@ -199,3 +199,11 @@ def readme_commands() -> list[list[str]]:
 
 def test_the_readme_shows_every_verb():
     assert {command[0] for command in readme_commands()} == set(VERBS)
+
+
+@pytest.mark.slow
+def test_the_readme_commands_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in readme_commands():
+        if command[0] != "prepare":  # which needs a real log
+            assert main(command) == 0, command
