@@ -447,8 +447,7 @@ def script(tmp_path: Path, body: str) -> subprocess.Popen:
     code = """
         import resource, sys, time
         from pathlib import Path
-        from rclrec_mini.data import engines
-from rclrec_mini.data import prepare as module
+        from rclrec_mini.data import prepare as module
         from rclrec_mini.data.prepare import PrepareConfig, prepare
         config = PrepareConfig(source="table", log=(Path("log.csv"),), out=Path("out"), overwrite=True)
     """
@@ -493,7 +492,7 @@ def test_a_kill_in_the_middle_leaves_the_output_untouched(tmp_path):
         write = module._write
 
         def write_and_wait(path, schema, batches):
-            write(path, schema, batches)
+            write(path, schema, batches)  # all of one table, none of the next
             print(path.name, flush=True)
             time.sleep(100)
 
