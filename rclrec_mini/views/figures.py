@@ -12,8 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rclrec_mini.data.relevance import ATTRIBUTES, HISTORY, OTHER_USERS, OWN_SHUFFLED
-from rclrec_mini.data.schema import BEHAVIORS
+from rclrec_mini.data.schema import BEHAVIORS, PURCHASE
 from rclrec_mini.files import InputError
+
+MARKS = "oDs*"  # of click, favorite, cart, purchase
+NOISE = -1
 
 
 def training_curves(*runs: Path | str, monitor: str = "NDCG@10") -> Figure:
@@ -95,6 +98,102 @@ def _marks(rows: list[dict], axis: Axes, i: int, label: str) -> None:
     half = np.array([0.0 if row["high"] is None else row["high"] - row["mean"] for row in rows])
     color = sns.color_palette("colorblind")[i]
     axis.errorbar(x, mean, half, fmt="os^"[i], color=color, label=label, capsize=3, markersize=6)
+
+
+def differences(series: dict[str, list[dict[str, Any]]], *, xlabel: str = "purchases minus clicks") -> Figure:
+    """Differences between two behaviours with their 95% intervals: one line of the figure an attribute.
+
+    Args:
+        series: under each label, rows of `Relevance.contrasts` with at most one row an attribute.
+        xlabel: what is subtracted from what.
+    """
+    names = [*ATTRIBUTES, "item"]
+    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.35 * len(series) * len(names) / 2), layout="constrained")
+    axis.axvline(0, color="grey", linewidth=0.8)
+    for i, (label, rows) in enumerate(series.items()):
+        y = [names.index(row["attribute"]) + 0.2 * (i - (len(series) - 1) / 2) for row in rows]
+        x = [row["mean"] for row in rows]
+        half = [0.0 if row["high"] is None else row["high"] - row["mean"] for row in rows]
+        color = sns.color_palette("colorblind")[i]
+        axis.errorbar(x, y, xerr=half, fmt="os^D"[i % 4], color=color, label=label, capsize=3, markersize=6)
+    axis.set(xlabel=f"{xlabel} (difference of shares)", ylim=(len(names) - 0.4, -0.6))
+    axis.set_yticks(range(len(names)), [*(f"same {name}" for name in ATTRIBUTES), "own item seen"])
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def journeys(journey: np.ndarray, behavior: np.ndarray, *, target: int, before: int = 50, recent: int = 4) -> Figure:
+    """One user's events up to a purchase, a line for each decision journey, and the events a recency rule would take.
+
+    Args:
+        journey: truth of the user's events (n,); negative is idle browsing, drawn in grey on the lowest line.
+        behavior: their behaviours (n,).
+        target: place of the purchase among them; its journey is drawn in orange.
+        before: events shown before it.
+        recent: of these, the last ones are shaded.
+    """
+    at = np.arange(max(0, target - before), target + 1)
+    lanes = [NOISE, *(j for j in dict.fromkeys(journey[at].tolist()) if j >= 0)]
+    figure, axis = plt.subplots(figsize=(9, 1.3 + 0.22 * len(lanes)), layout="constrained")
+    axis.axvspan(-recent - 0.5, -0.5, color="grey", alpha=0.15, linewidth=0)
+    blue, orange, *_ = sns.color_palette("colorblind")
+    for lane, number in enumerate(lanes):
+        here = at[journey[at] == number] if number >= 0 else at[journey[at] < 0]
+        color = "grey" if number < 0 else orange if number == journey[target] else blue
+        axis.plot(here - target, np.full(len(here), lane), color=color, linewidth=0 if number < 0 else 1)
+        for b, mark in enumerate(MARKS):
+            x = here[behavior[here] == b] - target
+            axis.plot(x, np.full(len(x), lane), mark, color=color, markersize=12 if b == PURCHASE else 6)
+    for name, mark in zip(BEHAVIORS, MARKS, strict=True):
+        axis.plot([], [], mark, color="black", label=name)
+    axis.set(xlabel="events before the purchase", ylabel="journey", yticks=[0], yticklabels=["idle"])
+    figure.legend(loc="outside upper center", ncols=len(BEHAVIORS), frameon=False)
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def calibration(rows: list[dict[str, Any]]) -> Figure:
+    """What a simulated shop turned out to be, as a multiple of what it was meant to be.
+
+    Args:
+        rows: what, target, mean, and low and high or None.
+    """
+    figure, axis = plt.subplots(figsize=(7, 1 + 0.4 * len(rows)), layout="constrained")
+    axis.axvline(1, color="grey", linestyle=":")
+    color, y = sns.color_palette("colorblind")[0], range(len(rows))
+    ratio = np.array([row["mean"] / row["target"] for row in rows])
+    half = [0.0 if row["high"] is None else (row["high"] - row["mean"]) / row["target"] for row in rows]
+    axis.errorbar(ratio, y, xerr=half, fmt="o", color=color, capsize=3)
+    labels = [f"{row['what']}: {row['mean']:.3g} for {row['target']:.3g}" for row in rows]
+    axis.set_yticks(y, labels)
+    axis.set(xlabel="measured / target", ylim=(len(rows) - 0.5, -0.5))
+    axis.set_xlim(min(0.8, ratio.min() - 0.05), max(1.2, ratio.max() + 0.05))
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def precision_by_gap(rows: list[dict[str, Any]]) -> Figure:
+    """How many of a selector's events belong to the target's journey, by the knobs that make a shop hard.
+
+    Args:
+        rows: gap (events), journeys (at once), and the precision of recent-k and random-k under `recent`, `random`.
+    """
+    figure, axis = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    open_journeys = sorted({row["journeys"] for row in rows})
+    for n, color in zip(open_journeys, sns.color_palette("colorblind", len(open_journeys)), strict=True):
+        line = sorted((row for row in rows if row["journeys"] == n), key=lambda row: row["gap"])
+        gap = [row["gap"] for row in line]
+        axis.plot(gap, [row["recent"] for row in line], "o-", color=color, label=f"recent, {n} at once")
+        axis.plot(gap, [row["random"] for row in line], "s:", color=color, label=f"random, {n} at once", alpha=0.7)
+    axis.set(xlabel="gap before the purchase (events)", ylabel="precision", ylim=(0, 1))
+    axis.legend(frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1, 0.5))
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
 
 
 def semantic_ids(levels: list[dict[str, Any]], *, n_codes: int) -> Figure:

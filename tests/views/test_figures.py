@@ -1,11 +1,19 @@
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from rclrec_mini.data.relevance import TABLE
 from rclrec_mini.files import InputError
-from rclrec_mini.views.figures import relevance_by_behavior, training_curves
+from rclrec_mini.views.figures import (
+    calibration,
+    differences,
+    journeys,
+    precision_by_gap,
+    relevance_by_behavior,
+    training_curves,
+)
 
 
 def write_log(folder, lines):
@@ -56,3 +64,47 @@ def test_relevance_by_behavior_draws_each_mean_with_its_interval():
     assert seller.containers[1].lines[0].get_xydata()[:, 1].tolist() == [0.25]
     assert len(brand.containers[0].lines[0].get_xydata()) == 0
     assert figure.legends[0].get_texts()[0].get_text() == "last 7 events"
+
+
+def test_differences_put_an_attribute_on_its_line():
+    rows = [
+        {"attribute": "brand", "mean": 0.2, "low": 0.1, "high": 0.3},
+        {"attribute": "item", "mean": -0.1, "low": None, "high": None},
+    ]
+    (axis,) = differences({"a shop": rows, "another": rows[:1]}).axes
+    first, second = (container.lines[0].get_xydata() for container in axis.containers)
+    assert first[:, 0].tolist() == [0.2, -0.1]
+    assert first[:, 1].round().tolist() == [1, 3]
+    assert second[0, 1] > first[0, 1]  # below the first, not over it
+    (bar,) = axis.containers[0].lines[2]
+    assert bar.get_segments()[0][:, 0].tolist() == pytest.approx([0.1, 0.3])
+
+
+def test_journeys_end_at_the_purchase():
+    journey = np.array([4, -1, 7, 4, -1, 7, 9, 7])
+    behavior = np.array([0, 0, 0, 1, 0, 2, 0, 3])
+    (axis,) = journeys(journey, behavior, target=7, before=6, recent=2).axes
+    lines = [line.get_xdata().tolist() for line in axis.lines if line.get_marker() == "None"]
+    assert lines == [[-6, -3], [-5, -2, 0], [-4], [-1]]  # idle, 7, 4, 9; the event at -7 is left out
+    stars = [line.get_xydata().tolist() for line in axis.lines if line.get_marker() == "*" and len(line.get_xdata())]
+    assert stars == [[[0, 1]]]
+    assert {line.get_color() for line in axis.lines[:5]} == {"grey"}
+
+
+def test_calibration_is_relative_to_the_target():
+    rows = [
+        {"what": "purchases", "target": 0.01, "mean": 0.012, "low": None, "high": None},
+        {"what": "seen", "target": 0.5, "mean": 0.4, "low": 0.3, "high": 0.5},
+    ]
+    (axis,) = calibration(rows).axes
+    assert axis.containers[0].lines[0].get_xdata().tolist() == pytest.approx([1.2, 0.8])
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["purchases: 0.012 for 0.01", "seen: 0.4 for 0.5"]
+    low, high = axis.get_xlim()
+    assert low < 0.8 and high > 1.2
+
+
+def test_precision_by_gap_sorts_its_lines():
+    rows = [{"gap": gap, "journeys": 3, "recent": 1 / gap, "random": 0.2} for gap in (5, 2)]
+    recent, random = precision_by_gap(rows).axes[0].lines
+    assert recent.get_xydata().tolist() == [[2, 0.5], [5, 0.2]]
+    assert random.get_ydata().tolist() == [0.2, 0.2]
