@@ -10,12 +10,14 @@ learned bias of attention by distance. The decoder reads [e_b; prefix items; tar
 embedding e_b is the BOS and is shared with the encoder's input. Its positions name the token that is *predicted*, as
 (slot, level) with slot 0 the target, slot 1 the prefix item next to it, and so on: a longer prefix moves no target.
 
-    predicted      z1     z2     z3     z4            (no prefix, L = 4)
-    input          e_b    z1     z2     z3
-    (slot, level)  (0,0)  (0,1)  (0,2)  (0,3)
+    predicted      z1     z2     z3       z4              (no prefix, L = 4)
+    input          e_b    z1     z1+z2    z1+z2+z3
+    (slot, level)  (0,0)  (0,1)  (0,2)    (0,3)
 
-Token embeddings are shared by encoder input, decoder input and the L output heads. Distances are relative, so with a
-causal encoder one pass over a history can predict every event of it from the events before (`decode_all`).
+Token embeddings are shared by encoder input, decoder input and the L output heads. An input is the sum of the item's
+tokens so far, as an event is the sum of all of its item's, so that a half-written item resembles the events that it
+may repeat; for the same reason attention starts with equal queries and keys (`Attention`). Distances are relative,
+so with a causal encoder one pass over a history can predict each event from the events before it (`decode_all`).
 """
 
 from dataclasses import dataclass
@@ -57,7 +59,11 @@ def masked(bias: Tensor, mask: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head scaled dot-product attention with an additive bias, over keys and values that may be kept."""
+    """Multi-head scaled dot-product attention with an additive bias, over keys and values that may be kept.
+
+    It starts as a copier: queries equal keys, and the output undoes the values, so that like attends to like and
+    hands on what it finds. From random weights the models here take many times longer to learn to repeat an item.
+    """
 
     def __init__(self, *, d: int, heads: int, dropout: float):
         super().__init__()
@@ -67,6 +73,11 @@ class Attention(nn.Module):
         self.value = nn.Linear(d, d, bias=False)
         self.out = nn.Linear(d, d, bias=False)
         self.dropout = nn.Dropout(dropout)
+        nn.init.orthogonal_(self.query.weight, gain=1.5)
+        nn.init.orthogonal_(self.value.weight)
+        with torch.no_grad():
+            self.key.weight.copy_(self.query.weight)
+            self.out.weight.copy_(self.value.weight.T)
 
     def split(self, x: Tensor) -> Tensor:
         """(..., S, d) -> (..., h, S, d/h)"""
@@ -148,14 +159,15 @@ class DecoderLayer(nn.Module):
 
 
 class DecoderState(NamedTuple):
-    """What beam search keeps: per layer the history's and the prefix's keys and values, one copy a sample, their
-    biases, and the keys and values of each beam's own tokens (B, h, G, S, d/h)."""
+    """What beam search keeps: per layer the history's and the prefix's keys and values, one copy a sample, and their
+    biases; the keys and values of each beam's own tokens (B, h, G, S, d/h)."""
 
     history: list[KeysValues]
     history_bias: Tensor  # (B, h, 1, T)
     prefix: list[KeysValues]
     prefix_bias: Tensor  # (B, 1, 1, P)
     own: list[KeysValues]
+    written: Tensor  # sum of the token embeddings of each beam (B, G, d)
 
 
 class Backbone(nn.Module):
@@ -181,7 +193,8 @@ class Backbone(nn.Module):
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=d**-0.5)
         self.distance_bias = nn.Embedding(2 * config.max_history - 1, config.heads)  # between two events
-        self.recency_bias = nn.Embedding(config.max_history, config.heads)  # from a target back to an event, 0 = newest
+        # from a target under each behaviour back to an event, 0 = newest: a purchase looks back further than a click
+        self.recency_bias = nn.Embedding(config.behaviors * config.max_history, config.heads)
         nn.init.zeros_(self.distance_bias.weight)
         nn.init.zeros_(self.recency_bias.weight)
 
@@ -220,9 +233,9 @@ class Backbone(nn.Module):
             Logits (B, k + 1, L, V).
         """
         tokens, exists = self._prefix(prefix, valid, weight)
-        tokens = torch.cat([tokens, self.embed(target)[:, :-1]], dim=1)
+        tokens = torch.cat([tokens, self.embed(target).cumsum(-2)[:, :-1]], dim=1)
         exists = F.pad(exists, (0, self.config.levels - 1), value=True)
-        x, _ = self._run(*self._inputs(bos, tokens, exists), history, self._last_target(mask))
+        x, _ = self._run(*self._inputs(bos, tokens, exists), history, self._last_target(mask, bos))
         return self.logits(x[:, 0].unflatten(1, (-1, self.config.levels)))
 
     def decode_all(self, history: Tensor, mask: Tensor, behavior: Tensor, codes: Tensor) -> Tensor:
@@ -231,13 +244,13 @@ class Backbone(nn.Module):
         history (B, T, d), mask, behavior (B, T), codes (B, T, L) of the same events -> logits (B, T, L, V), where
         those of an event without any event before it mean nothing.
         """
-        events, tokens = codes.shape[1], self.embed(codes)[:, :, :-1]  # (B, T, L-1, d)
+        events, tokens = codes.shape[1], self.embed(codes).cumsum(-2)[:, :, :-1]  # (B, T, L-1, d)
         exists = torch.ones(tokens.shape[:3], dtype=torch.bool, device=codes.device)
         x, valid = self._inputs(behavior.flatten(), tokens.flatten(0, 1), exists.flatten(0, 1))
         event = torch.arange(events, device=mask.device)
         recency = event[:, None] - event - 1  # (T, T), of event j seen from target t
-        bias = self.recency_bias(recency.clamp(min=0)).permute(2, 0, 1)  # (h, T, T)
-        bias = masked(bias[None], mask[:, None, None] & (recency >= 0)).repeat_interleave(self.config.levels, dim=2)
+        bias = self._look_back(behavior[:, :, None], recency.clamp(min=0))  # (B, h, T, T)
+        bias = masked(bias, mask[:, None, None] & (recency >= 0)).repeat_interleave(self.config.levels, dim=2)
         x, valid = x[:, 0].unflatten(0, (-1, events)), valid[:, 0].unflatten(0, (-1, events))
         x, _ = self._run(x, valid, history, bias)
         return self.logits(x)
@@ -247,7 +260,7 @@ class Backbone(nn.Module):
     ) -> tuple[DecoderState, Tensor]:
         """Run the forced prefix once: the state that beams share, and logits (B, V) of the target's first token."""
         x, valid = self._inputs(bos, *self._prefix(prefix, valid, None))
-        x, state = self._run(x, valid, history, self._last_target(mask))
+        x, state = self._run(x, valid, history, self._last_target(mask, bos))
         return state, self.head(x[:, 0, -1], 0)
 
     def step(self, state: DecoderState, tokens: Tensor, parents: Tensor, level: int) -> tuple[DecoderState, Tensor]:
@@ -255,8 +268,9 @@ class Backbone(nn.Module):
 
         `parents` says which of the sample's previous beams each new beam continues.
         """
-        x = self.token_embedding(tokens + level * self.config.codes)
-        x = x + self.slot_embedding.weight[0] + self.level_embedding.weight[level + 1]  # (B, G, d)
+        written = state.written.gather(1, parents[..., None].expand(-1, -1, self.config.d))
+        written = written + self.token_embedding(tokens + level * self.config.codes)
+        x = written + self.slot_embedding.weight[0] + self.level_embedding.weight[level + 1]  # (B, G, d)
         own = []
         for i, layer in enumerate(self.decoder):
             y = layer.self_norm(x)
@@ -269,7 +283,7 @@ class Backbone(nn.Module):
             x = x + layer.self_attention.beams(y, state.prefix[i], state.prefix_bias, new)
             x = layer.look_back(x, state.history[i], state.history_bias)
             own.append(new)
-        return state._replace(own=own), self.head(self.decoder_norm(x), level + 1)
+        return state._replace(own=own, written=written), self.head(self.decoder_norm(x), level + 1)
 
     def logits(self, x: Tensor) -> Tensor:
         """One head a level, tied to that level's embeddings: (..., L, d) -> (..., L, V)"""
@@ -283,7 +297,7 @@ class Backbone(nn.Module):
 
     def _prefix(self, codes: Tensor, valid: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
         """codes (B, k, L), valid, weight (B, k) -> weighted token embeddings (B, kL, d), which exist (B, kL)"""
-        tokens = self.embed(codes)  # (B, k, L, d)
+        tokens = self.embed(codes).cumsum(-2)  # (B, k, L, d)
         if weight is not None:
             tokens = tokens * weight[..., None, None]
         return tokens.flatten(1, 2), valid.repeat_interleave(self.config.levels, dim=1)
@@ -304,10 +318,14 @@ class Backbone(nn.Module):
         x = self.dropout(x + position[: x.shape[1]])
         return x[:, None], F.pad(exists, (0, 1), value=True)[:, None]
 
-    def _last_target(self, mask: Tensor) -> Tensor:
-        """Bias from the target that follows the history: mask (B, T) -> (B, h, 1, T)"""
+    def _look_back(self, bos: Tensor, recency: Tensor) -> Tensor:
+        """Bias from targets under behaviour `bos` to events: (B, G, 1), (T) or (G, T) -> (B, h, G, T)"""
+        return self.recency_bias(bos * self.config.max_history + recency).permute(0, 3, 1, 2)
+
+    def _last_target(self, mask: Tensor, bos: Tensor) -> Tensor:
+        """Bias from the target that follows the history: mask (B, T), bos (B,) -> (B, h, 1, T)"""
         recency = torch.arange(mask.shape[1] - 1, -1, -1, device=mask.device)
-        return masked(self.recency_bias(recency).T[None, :, None], mask[:, None, None])
+        return masked(self._look_back(bos[:, None, None], recency), mask[:, None, None])
 
     def _run(self, x: Tensor, valid: Tensor, history: Tensor, history_bias: Tensor) -> tuple[Tensor, DecoderState]:
         """x (B, G, S, d), valid (B, G, S), history_bias (B, h, 1 | G S, T) -> (B, G, S, d), state for G = 1"""
@@ -319,4 +337,6 @@ class Backbone(nn.Module):
             x, own = layer(x, bias, keys_values, history_bias)
             prefix.append(KeysValues(own.keys[:, 0], own.values[:, 0]))
         prefix_bias = masked(x.new_zeros(()), valid[:, :1, None])  # (B, 1, 1, S)
-        return self.decoder_norm(x), DecoderState(memory, history_bias, prefix, prefix_bias, [])
+        return self.decoder_norm(x), DecoderState(
+            memory, history_bias, prefix, prefix_bias, [], torch.zeros_like(x[:, :1, 0])
+        )

@@ -142,11 +142,11 @@ def test_learns_a_tiny_batch_by_heart(name, backbone, sequences, codes):
     rows = np.setdiff1d(np.arange(len(sequences)), sequences.offsets)[:6]
     batch = sequences.batch(rows, 23)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    for _ in range(150):
+    for _ in range(200):
         optimizer.zero_grad()
         model(batch)["loss"].backward()
         optimizer.step()
-    assert model(batch)["target_nll"] < 0.02
+    assert model(batch)["target_nll"] < 0.05
 
 
 def test_start_uses_the_selected_prefix(model, batch):
