@@ -40,17 +40,19 @@ class Config:
 
 
 def rounded(table: pa.Table) -> list[dict]:
-    """The rows of a table, numbers to four digits."""
+    """The rows of a table, numbers to six digits."""
     rows = table.to_pylist()
-    return [{name: round(x, 4) if isinstance(x, float) else x for name, x in row.items()} for row in rows]
+    return [{name: round(x, 6) if isinstance(x, float) else x for name, x in row.items()} for row in rows]
 
 
 def measured(sequences: Sequences, items: pa.Table, window: int, **reading: bool) -> dict:
-    """Means of the history and its baselines, and purchases minus clicks of the history and its excess."""
+    """Means of every source, and purchases minus clicks of the history and its excess."""
     found = relevance(sequences, items, window=window, **reading)
-    means = [row for row in rounded(found.table) if row["source"] != EXCESS]
     differences = [row for row in rounded(found.contrasts) if (row["behavior"], row["minus"]) == ("purchase", "click")]
-    return {"table": means, "contrasts": [row for row in differences if row["source"] in (HISTORY, EXCESS)]}
+    return {
+        "table": rounded(found.table),
+        "contrasts": [row for row in differences if row["source"] in (HISTORY, EXCESS)],
+    }
 
 
 def main(config: Config) -> dict:

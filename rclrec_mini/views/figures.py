@@ -148,7 +148,7 @@ def journeys(journey: np.ndarray, behavior: np.ndarray, *, target: int, before: 
             axis.plot(x, np.full(len(x), lane), mark, color=color, markersize=12 if b == PURCHASE else 6)
     for name, mark in zip(BEHAVIORS, MARKS, strict=True):
         axis.plot([], [], mark, color="black", label=name)
-    axis.set(xlabel="events before the purchase", ylabel="journey", yticks=[0], yticklabels=["idle"])
+    axis.set(xlabel="place relative to the purchase (events)", ylabel="journey", yticks=[0], yticklabels=["idle"])
     figure.legend(loc="outside upper center", ncols=len(BEHAVIORS), frameon=False)
     sns.despine(figure)
     plt.close(figure)
