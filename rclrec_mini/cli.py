@@ -149,12 +149,16 @@ def tokenize(args: Sequence[str]) -> None:
 
 def train(args: Sequence[str]) -> None:
     """Pre-train and fine-tune RCLRec; a run that was stopped goes on when started again with the same flags."""
+    from tyro import MISSING
     from tyro.conf import arg
 
-    from rclrec_mini.evaluation.experiments import ExperimentConfig, run_experiment
+    from rclrec_mini.evaluation.experiments import PRESETS, ExperimentConfig, run_experiment
+    from rclrec_mini.evaluation.experiments import preset as experiment_preset
 
     @dataclass(frozen=True, kw_only=True)
     class Train:
+        preset: Literal[tuple(PRESETS)] = "paper"
+        """paper: its sizes, for a GPU; mini: minutes on two cores, for ids of 16 codes; the flags below change it"""
         data: Path
         """the prepared data set, a folder"""
         ids: Path
@@ -171,7 +175,13 @@ def train(args: Sequence[str]) -> None:
         """numbers of the forward pass"""
         config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
 
-    options = parse(train, Train, args)
+    @dataclass(frozen=True)
+    class Size:
+        preset: Literal[tuple(PRESETS)] = "paper"
+
+    size, _ = parse(train, Size, args, return_unknown_args=True, add_help=False)
+    default = Train(data=MISSING, ids=MISSING, out=MISSING, config=experiment_preset(size.preset))
+    options = parse(train, Train, args, default=default)
     given = {name: getattr(options, name) for name in ("accelerator", "devices", "strategy", "precision")}
     given = {name: value for name, value in given.items() if value is not None}
     stages = {name: replace(getattr(options.config, name), **given) for name in ("pretrain", "finetune")}

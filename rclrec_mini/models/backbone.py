@@ -192,7 +192,7 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=d**-0.5)
-        self.distance_bias = nn.Embedding(2 * config.max_history - 1, config.heads)  # between two events
+        self.distance_bias = nn.Embedding(2 * config.max_history + 1, config.heads)  # between events, target included
         # from a target under each behaviour back to an event, 0 = newest: a purchase looks back further than a click
         self.recency_bias = nn.Embedding(config.behaviors * config.max_history, config.heads)
         nn.init.zeros_(self.distance_bias.weight)
@@ -207,7 +207,7 @@ class Backbone(nn.Module):
         """History to states H = [h_1..h_T]: codes (B, T, L), behavior (B, T), mask (B, T) -> (B, T, d)"""
         event = torch.arange(mask.shape[1], device=mask.device)
         distance = event[:, None] - event  # (T, T), positive towards the past
-        bias = self.distance_bias(distance + self.config.max_history - 1).permute(2, 0, 1)  # (h, T, T)
+        bias = self.distance_bias(distance + self.config.max_history).permute(2, 0, 1)  # (h, T, T)
         visible = mask[:, None, None] & (distance >= 0) if self.config.causal else mask[:, None, None]
         bias = masked(bias[None], visible)
         x = self.dropout(self.embed(codes).sum(-2) + self.behavior_embedding(behavior))

@@ -19,7 +19,7 @@ MARKS = "oDs*"  # of click, favorite, cart, purchase
 NOISE = -1
 
 
-def training_curves(*runs: Path | str, monitor: str = "NDCG@10") -> Figure:
+def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
     """Loss (nats; means since the line before) and validation metric by step: one line a run, its best value marked.
 
     Args:
@@ -159,13 +159,13 @@ def calibration(rows: list[dict[str, Any]]) -> Figure:
     """What a simulated shop turned out to be, as a multiple of what it was meant to be.
 
     Args:
-        rows: what, target, mean, and low and high or None.
+        rows: what, target, mean, and low and high where there is an interval.
     """
     figure, axis = plt.subplots(figsize=(7, 1 + 0.4 * len(rows)), layout="constrained")
     axis.axvline(1, color="grey", linestyle=":")
     color, y = sns.color_palette("colorblind")[0], range(len(rows))
     ratio = np.array([row["mean"] / row["target"] for row in rows])
-    half = [0.0 if row["high"] is None else (row["high"] - row["mean"]) / row["target"] for row in rows]
+    half = [(row.get("high", row["mean"]) - row["mean"]) / row["target"] for row in rows]
     axis.errorbar(ratio, y, xerr=half, fmt="o", color=color, capsize=3)
     labels = [f"{row['what']}: {row['mean']:.3g} for {row['target']:.3g}" for row in rows]
     axis.set_yticks(y, labels)
@@ -222,4 +222,53 @@ def semantic_ids(levels: list[dict[str, Any]], *, n_codes: int) -> Figure:
     for axes in (error, use, purity):
         axes.set(xlabel="level", xticks=level)
     sns.despine(figure)
+    return figure
+
+
+def metrics(rows: dict[str, dict[str, Any]], *, names: tuple[str, ...] = ("recall@10", "ndcg@10")) -> Figure:
+    """Metrics of several methods with their 95% intervals, one panel a metric, in per cent.
+
+    Args:
+        rows: under each method's name its metrics, each with mean, low and high.
+        names: the metrics shown.
+    """
+    size = (4.5 * len(names), 0.8 + 0.32 * len(rows))
+    figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    place, color = range(len(rows)), sns.color_palette("colorblind")[0]
+    for axis, name in zip(axes[0], names, strict=True):
+        mean, low, high = (100 * np.array([row[name][end] for row in rows.values()]) for end in ("mean", "low", "high"))
+        axis.errorbar(mean, place, xerr=[mean - low, high - mean], fmt="o", color=color, capsize=3)
+        axis.set_xlabel(f"{name.replace('ndcg', 'NDCG').replace('recall', 'Recall')} (%)")
+        axis.set_xlim(left=0)
+        axis.grid(axis="y", alpha=0.3)
+    axes[0, 0].set_yticks(place, list(rows))
+    axes[0, 0].invert_yaxis()
+    return figure
+
+
+def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth: np.ndarray | None = None) -> Figure:
+    """The history of one user as RCPM sees it: how relevant it finds each event, and which it puts before the target.
+
+    Args:
+        p: relevance of each event (T,), oldest first.
+        behavior: behaviours (T,).
+        selected: places of the curriculum (k,).
+        truth: which events truly led to the purchase (T,), of a simulated shop.
+    """
+    figure, axis = plt.subplots(figsize=(9, 2.8), layout="constrained")
+    grey, blue, orange = "0.6", *sns.color_palette("colorblind", 2)
+    ago = np.arange(len(p), 0, -1)
+    axis.vlines(ago, 0, p, color=[blue if t in set(selected) else grey for t in range(len(p))], linewidth=2)
+    for number, name in enumerate(BEHAVIORS):
+        at = behavior == number
+        axis.plot(ago[at], p[at], MARKS[number], color=grey, markersize=5, label=name)
+    axis.plot(ago[selected], p[selected], "o", color=blue, markersize=10, fillstyle="none", label="in the curriculum")
+    if truth is not None:
+        axis.plot(
+            ago[truth], np.zeros(truth.sum()), "|", color=orange, markersize=14, label="truly led to the purchase"
+        )
+    axis.set_xlim(len(p) + 1, 0)
+    axis.set_xlabel("events before the purchase")
+    axis.set_ylabel("relevance p")
+    axis.legend(fontsize=8, ncols=2)
     return figure

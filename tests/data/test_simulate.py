@@ -205,7 +205,7 @@ def test_a_bad_knob_is_named(name: str, value: float) -> None:
 
 
 def test_more_events_than_the_period_has_room_for_are_named() -> None:
-    with pytest.raises(InputError, match="ShopConfig.days: found 1, expected at least 3 days"):
+    with pytest.raises(InputError, match=r"ShopConfig\.days: found 1, expected at least 3 days"):
         ShopConfig(events_per_user=1_250, days=1)
 
 

@@ -30,12 +30,10 @@ from rclrec_mini.models.rclrec import LossConfig
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.training.trainer import TrainConfig
 
-TRAINING = TrainConfig(
-    monitor="ndcg@10", batch_size=29, max_steps=7, evaluate_every=5, max_history=11, accelerator="cpu"
-)
+TRAINING = TrainConfig(batch_size=29, max_steps=7, evaluate_every=5, max_history=11, accelerator="cpu")
 CONFIG = ExperimentConfig(
     backbone=BackboneConfig(
-        levels=3, codes=17, d=26, heads=2, encoder_layers=1, decoder_layers=1, ffn=31, max_history=12, causal=True
+        levels=3, codes=17, d=26, heads=2, encoder_layers=1, decoder_layers=1, ffn=31, max_history=11, causal=True
     ),
     loss=LossConfig(supervision=0.1),
     pretrain=TRAINING,
@@ -158,9 +156,9 @@ def test_recommend(folders):
     scores = [item["score"] for item in answer["items"]]
     assert scores == sorted(scores, reverse=True)
     start, end = materials.sequences.offsets[3:5]
-    history = materials.sequences.item[max(start, end - 12) : end]
+    history = materials.sequences.item[max(start, end - 11) : end]
     for event in answer["curriculum"]:
-        assert 1 <= event["events_ago"] <= min(12, end - start)
+        assert 1 <= event["events_ago"] <= min(11, end - start)
         assert history[-event["events_ago"]] >= 0
     with pytest.raises(InputError, match="user nobody not found"):
         recommend(run, data, users=["nobody"])

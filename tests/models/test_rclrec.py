@@ -86,7 +86,7 @@ def test_without_selector_it_is_eq_1(backbone, codes, batch):
 
 
 def test_pretraining_predicts_every_event_that_has_a_past(backbone, codes, batch, sequences):
-    causal = type(backbone)(dataclasses.replace(backbone.config, causal=True, max_history=24))
+    causal = type(backbone)(dataclasses.replace(backbone.config, causal=True))
     model = RCLRec(backbone=causal, codes=codes)
     nll, predicted = model.pretraining_nll(batch)
     assert predicted.sum(1).tolist() == batch.mask.sum(1).tolist()

@@ -229,7 +229,7 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(InputError, match="rows: found no training samples"):
         run(tmp_path / "a", rows=ROWS[:0])
     with pytest.raises(InputError, match="expected a number for MRR"):
-        run(tmp_path / "b", evaluate=lambda model: {"NDCG@10": 0.1})
+        run(tmp_path / "b", evaluate=lambda model: {"ndcg@10": 0.1})
     with pytest.raises(InputError, match="no parameter that requires a gradient"):
         run(tmp_path / "c", model=tiny.Bag().requires_grad_(False))
     for bad in ({"lr": 0.0}, {"batch_size": 0}, {"warmup": 1.0}, {"clip": -1.0}, {"max_steps": 0}, {"devices": 2}):

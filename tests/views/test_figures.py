@@ -23,8 +23,8 @@ def write_log(folder, lines):
 
 def test_training_curves_show_loss_and_validation(tmp_path):
     write_log(tmp_path / "pretrain", [{"step": s, "loss": 7 - s} for s in (2, 3, 5)])
-    lines = [{"step": 2, "loss": 3}, {"step": 2, "validation": {"NDCG@10": 0.3}}, {"step": 4, "loss": 1}]
-    write_log(tmp_path / "finetune", [*lines, {"step": 4, "validation": {"NDCG@10": 0.2}}])
+    lines = [{"step": 2, "loss": 3}, {"step": 2, "validation": {"ndcg@10": 0.3}}, {"step": 4, "loss": 1}]
+    write_log(tmp_path / "finetune", [*lines, {"step": 4, "validation": {"ndcg@10": 0.2}}])
     left, right = training_curves(tmp_path / "pretrain", tmp_path / "finetune" / "log.jsonl").axes
     assert [line.get_label() for line in left.lines] == ["pretrain", "finetune"]
     assert left.lines[0].get_xydata().tolist() == [[2, 5], [3, 4], [5, 2]]
@@ -93,7 +93,7 @@ def test_journeys_end_at_the_purchase():
 
 def test_calibration_is_relative_to_the_target():
     rows = [
-        {"what": "purchases", "target": 0.01, "mean": 0.012, "low": None, "high": None},
+        {"what": "purchases", "target": 0.01, "mean": 0.012},
         {"what": "seen", "target": 0.5, "mean": 0.4, "low": 0.3, "high": 0.5},
     ]
     (axis,) = calibration(rows).axes
