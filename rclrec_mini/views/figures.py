@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -100,22 +101,21 @@ def _marks(rows: list[dict], axis: Axes, i: int, label: str) -> None:
     axis.errorbar(x, mean, half, fmt="os^"[i], color=color, label=label, capsize=3, markersize=6)
 
 
-def differences(series: dict[str, list[dict[str, Any]]], *, xlabel: str = "purchases minus clicks") -> Figure:
+def differences(series: dict[str, pd.DataFrame], *, xlabel: str = "purchases minus clicks") -> Figure:
     """Differences between two behaviours with their 95% intervals: one line of the figure an attribute.
 
     Args:
-        series: under each label, rows of `Relevance.contrasts` with at most one row an attribute.
+        series: under each label, mean, low and high by attribute (the index), as `Relevance.contrasts` has them.
         xlabel: what is subtracted from what.
     """
     names = [*ATTRIBUTES, "item"]
-    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.35 * len(series) * len(names) / 2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.7 * len(series)), layout="constrained")
     axis.axvline(0, color="grey", linewidth=0.8)
     for i, (label, rows) in enumerate(series.items()):
-        y = [names.index(row["attribute"]) + 0.2 * (i - (len(series) - 1) / 2) for row in rows]
-        x = [row["mean"] for row in rows]
-        half = [0.0 if row["high"] is None else row["high"] - row["mean"] for row in rows]
+        y = [names.index(name) + 0.2 * (i - (len(series) - 1) / 2) for name in rows.index]
+        half = (rows["high"] - rows["mean"]).fillna(0.0)
         color = sns.color_palette("colorblind")[i]
-        axis.errorbar(x, y, xerr=half, fmt="os^D"[i % 4], color=color, label=label, capsize=3, markersize=6)
+        axis.errorbar(rows["mean"], y, xerr=half, fmt="os^D"[i % 4], color=color, label=label, capsize=3, markersize=6)
     axis.set(xlabel=f"{xlabel} (difference of shares)", ylim=(len(names) - 0.4, -0.6))
     axis.set_yticks(range(len(names)), [*(f"same {name}" for name in ATTRIBUTES), "own item seen"])
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -67,10 +68,8 @@ def test_relevance_by_behavior_draws_each_mean_with_its_interval():
 
 
 def test_differences_put_an_attribute_on_its_line():
-    rows = [
-        {"attribute": "brand", "mean": 0.2, "low": 0.1, "high": 0.3},
-        {"attribute": "item", "mean": -0.1, "low": None, "high": None},
-    ]
+    columns = {"mean": [0.2, -0.1], "low": [0.1, None], "high": [0.3, None]}
+    rows = pd.DataFrame(columns, index=["brand", "item"])
     (axis,) = differences({"a shop": rows, "another": rows[:1]}).axes
     first, second = (container.lines[0].get_xydata() for container in axis.containers)
     assert first[:, 0].tolist() == [0.2, -0.1]
