@@ -40,7 +40,7 @@ from rclrec_mini.models.curriculum import (
 from rclrec_mini.models.rclrec import LossConfig, Pretraining, RCLRec
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.training.checkpoints import load_weights, provenance
-from rclrec_mini.training.trainer import TrainConfig, TrainResult, train
+from rclrec_mini.training.trainer import TrainConfig, TrainResult, first_process, train
 
 CUTOFFS = (5, 10)
 
@@ -60,7 +60,7 @@ class ExperimentConfig:
     finetune: TrainConfig = field(default_factory=lambda: TrainConfig(lr=3e-4))
     validation_targets: int = 2000  # targets that choose the best weights, drawn once; 0: all
     beams: int = 20  # beams of the search on validation targets
-    seed: int = 0  # of initial weights, order of samples, dropout
+    seed: int = 0  # of initial weights, order of samples, dropout; takes the place of the stages' own seeds
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -254,20 +254,25 @@ def run_experiment(
         InputError: data and ids do not fit, or `out` holds a run with another config or data.
     """
     out, materials = Path(out), Materials.load(data, ids)
-    settings = {**asdict(config), "data_hash": materials.data_hash}
-    record = out / "experiment.json"
-    if record.exists():
-        if read_json(record) != settings:
-            raise InputError(f"{record}: found another config or data, expected the same or an empty folder")
-    elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: found a folder that is not empty and holds no run, expected none")
-    else:
-        build_model(config, materials)  # refuses what does not fit before anything is written
-        materials.catalog.save(out / "ids")
-        write_json(record, settings)
+    if first_process():
+        _claim(out, config, materials)
     pretrain(config, materials, out / "pretrain", progress=progress)
     model, _ = finetune(config, materials, out / "finetune", pretrained=out / "pretrain", progress=progress)
     return model
+
+
+def _claim(out: Path, config: ExperimentConfig, materials: Materials) -> None:
+    """Make `out` the run folder of this config and data, unless it is already."""
+    settings, record = {**asdict(config), "data_hash": materials.data_hash}, out / "experiment.json"
+    if record.exists():
+        if read_json(record) != settings:
+            raise InputError(f"{record}: found another config or data, expected the same or an empty folder")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: found a folder that is not empty and holds no run, expected none")
+    build_model(config, materials)  # refuses what does not fit before anything is written
+    materials.catalog.save(out / "ids")
+    write_json(record, settings)
 
 
 def load_run(run: Path | str, data: Path | str) -> tuple[RCLRec, ExperimentConfig, Materials]:

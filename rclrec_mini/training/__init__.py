@@ -1,0 +1,1 @@
+"""The loop that trains every model, and checkpoints that survive a kill."""
