@@ -4,8 +4,9 @@
 
 Everything under one roof: the same data, ids, histories, targets and candidates for every row, and one pre-training
 a seed for all rows that allow it. Each (row, seed) is a run that resumes; several processes may share the work by
-taking different seeds. The result file holds each row's metrics with 95% intervals over users and seeds, its
-difference to fine-tuning without prefix, and how much of the true journeys its selector finds.
+taking different seeds, and `--collect` then puts their runs together. The result file holds each row's metrics with
+95% intervals over users and seeds, its difference to fine-tuning without prefix, and how much of the true journeys
+its selector finds.
 """
 
 import dataclasses
@@ -68,7 +69,7 @@ ROWS: dict[str, dict[str, Any]] = {
 class Config:
     runs: Path = Path("runs/mini_ablations")  # where runs live and resume
     seeds: tuple[int, ...] = (0, 1, 2)  # trained by this process
-    all_seeds: tuple[int, ...] = (0, 1, 2)  # in the result file, once all of them are there
+    collect: bool = False  # train nothing; write the result file from what is there
     rows: tuple[str, ...] = tuple(ROWS)  # which rows
     shop: str = "mini"  # preset of the simulated shop
     threads: int = 1  # of torch
@@ -79,13 +80,11 @@ def main() -> None:
     config = tyro.cli(Config)
     torch.set_num_threads(config.threads)
     materials = make_data(config)
-    for seed in config.seeds:
+    for seed in () if config.collect else config.seeds:
         for name in config.rows:
             run_row(name, seed, materials, config)
-    folders = [folder_of(config, name, seed) for name in config.rows for seed in config.all_seeds]
-    if all((folder / "result.json").exists() for folder in folders):
-        write_json(config.out, collect(materials, config))
-        print_table(read_json(config.out))
+    write_json(config.out, collect(materials, config))
+    print_table(read_json(config.out))
 
 
 def make_data(config: Config) -> Materials:
@@ -133,7 +132,8 @@ def run_row(name: str, seed: int, materials: Materials, config: Config) -> None:
 
 def collect(materials: Materials, config: Config) -> dict[str, Any]:
     """One table row a method: metrics over users and seeds, and the paired difference to fine-tuning without prefix."""
-    scores = {name: load_row(config, name) for name in config.rows}
+    seeds = {name: finished_seeds(config, name) for name in config.rows}
+    scores = {name: load_row(config, name, seeds[name]) for name in config.rows if seeds[name]}
     metrics = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
     scores |= heuristics(materials)
     table = {}
@@ -145,7 +145,8 @@ def collect(materials: Materials, config: Config) -> dict[str, Any]:
         if "precision" in values:
             row["recovery"] = {m: float(np.nanmean(values[m])) for m in ("precision", "recall")}
         if name in ROWS:
-            results = [read_json(folder_of(config, name, seed) / "result.json") for seed in config.all_seeds]
+            row["seeds"] = seeds[name]
+            results = [read_json(folder_of(config, name, seed) / "result.json") for seed in seeds[name]]
             row["config"] = asdict(preset("mini", **ROWS[name]))
             row["runs"] = results
         table[name] = row
@@ -153,7 +154,6 @@ def collect(materials: Materials, config: Config) -> dict[str, Any]:
         "data": f"simulated shop, {config.shop}",
         "data_hash": materials.data_hash,
         "test_targets": len(materials.split.test),
-        "seeds": list(config.all_seeds),
         "written": time.strftime("%Y-%m-%d", time.gmtime()),
         "device": "cpu",
         "rows": table,
@@ -161,9 +161,13 @@ def collect(materials: Materials, config: Config) -> dict[str, Any]:
     }
 
 
-def load_row(config: Config, name: str) -> dict[str, np.ndarray]:
+def finished_seeds(config: Config, name: str) -> list[int]:
+    return [seed for seed in config.seeds if (folder_of(config, name, seed) / "result.json").exists()]
+
+
+def load_row(config: Config, name: str, seeds: list[int]) -> dict[str, np.ndarray]:
     """Per-user values of all seeds, each (seeds, n)."""
-    files = [load_file(folder_of(config, name, seed) / "test.safetensors") for seed in config.all_seeds]
+    files = [load_file(folder_of(config, name, seed) / "test.safetensors") for seed in seeds]
     return {metric: np.stack([file[metric] for file in files]) for metric in files[0]}
 
 
@@ -181,7 +185,7 @@ def heuristics(materials: Materials) -> dict[str, dict[str, np.ndarray]]:
 
 
 def print_table(result: dict[str, Any]) -> None:
-    print(f"{result['data']}: {result['test_targets']:,} test purchases, seeds {result['seeds']}, in %")
+    print(f"{result['data']}: {result['test_targets']:,} test purchases, in %")
     print("| row | R@5 | R@10 | N@5 | N@10 | R@10 to w/o RCPM | precision | recall |")
     print("|---|---|---|---|---|---|---|---|")
     for name, row in result["rows"].items():
