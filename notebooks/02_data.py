@@ -211,7 +211,7 @@ user,item,behavior,timestamp
 3,40,purchase,1411052980
 """
 table = prepared("my_shop.csv", TABLE, source="table")
-table["counts"], table["behaviors"]
+table["counts"], {name: round(n, 2) for name, n in table["behaviors"].items()}
 
 # %% tags=["remove-cell"]
 assert sample["counts"]["interactions"] == 3
@@ -324,7 +324,8 @@ from rclrec_mini.data.sequences import split_temporal
 
 afternoon = int(pd.Timestamp("2014-09-18 15:10").timestamp())
 midnight = int(pd.Timestamp("2014-09-19").timestamp())
-by_time = split_temporal(sequences, validation_start=afternoon, test_start=midnight)
+moments = {"validation_start": afternoon, "test_start": midnight}
+by_time = split_temporal(sequences, **moments)
 by_time.train, by_time.validation, by_time.test
 
 # %% tags=["remove-cell"]
@@ -410,13 +411,14 @@ gap = led.flip(1).int().argmax(1).float()  # (B,) 0: the event just before
 gap.mean()
 
 # %%
-purchased, idle = manifest["behaviors"]["purchase"], np.mean(journey < 0)
+knobs, purchased = shop_config, manifest["behaviors"]["purchase"]
+idle = np.mean(journey < 0)
 measured = [
     {"what": "purchases", "target": 0.0095, "mean": purchased},
     {"what": "own item seen, purchases", "target": 0.6, **own["purchase"]},
     {"what": "own item seen, clicks", "target": 0.3, **own["click"]},
-    {"what": "idle browsing", "target": shop_config.noise_share, "mean": idle},
-    {"what": "gap in events", "target": shop_config.gap, "mean": gap.mean().item()},
+    {"what": "idle browsing", "target": knobs.noise_share, "mean": idle},
+    {"what": "gap in events", "target": knobs.gap, "mean": gap.mean().item()},
 ]
 figures.calibration(measured)
 
@@ -445,7 +447,7 @@ from rclrec_mini.models.curriculum import RandomK, RecentK, recovery
 
 
 def precision(shop: Path, selector: torch.nn.Module) -> float:
-    """Mean precision of a selector over the purchases with 50 events of history."""
+    """Mean precision of a selector over purchases with 50 events of history."""
     sequences = Sequences.load(shop)
     journey = read_table(shop / "truth.parquet", TRUTH)["journey"].to_numpy()
     rows = np.flatnonzero(sequences.behavior == PURCHASE)

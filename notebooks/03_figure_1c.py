@@ -122,9 +122,10 @@ toy = Sequences(
 )
 
 # %%
-found = relevance(toy, pa.table(items, schema=ITEMS), window=4).table.to_pandas()
-found = found[found["behavior"] == "purchase"].set_index(["attribute", "source"])
-found[["mean", "targets", "users"]]
+found = relevance(toy, pa.table(items, schema=ITEMS), window=4).table
+found = found.to_pandas().query("behavior == 'purchase'")
+found = found.set_index(["attribute", "source"])[["mean", "targets", "users"]]
+found
 
 # %% tags=["remove-cell"]
 mean = found["mean"]["category"]
@@ -245,7 +246,8 @@ from rclrec_mini.files import read_json
 
 result = read_json("../benchmarks/results/ijcai15_relevance.json")
 data = result["data"]
-data["counts"], {name: round(share, 3) for name, share in data["behaviors"].items()}
+shares = {name: round(share, 3) for name, share in data["behaviors"].items()}
+data["counts"], shares
 
 # %%
 from rclrec_mini.data.relevance import TABLE
@@ -275,7 +277,7 @@ contrasts = {
     for name, found in result["readings"].items()
 }
 real_lead = lead(contrasts["all"])
-figures.differences({"the simulated shop": shop_lead, "Tmall, 62 users": real_lead})
+figures.differences({"simulated shop": shop_lead, "62 users of Tmall": real_lead})
 
 # %% [markdown]
 # What sets real purchases apart is not that *similar* items came before them. It is that *the same* item did: +0.297,
@@ -299,7 +301,8 @@ def differences(source: str) -> pd.Series:
     return leads.apply(with_interval, axis=1, form="+.3f")
 
 
-pd.DataFrame({name: differences(name) for name in ("history", "excess")}).fillna("")
+columns = {source: differences(source) for source in ("history", "excess")}
+pd.DataFrame(columns).fillna("")
 
 # %% [markdown]
 # Without the same item, *clicks* lead on category, by 0.061. With earlier days only there is a small effect in the
@@ -354,33 +357,21 @@ assert abs(mean["history", "category", "purchase"] - 0.27) < 0.01
 assert abs(mean["history", "seller", "purchase"] - 0.15) < 0.01
 
 three = list(ATTRIBUTES)
-assert (real_lead["mean"][three] < 0).all() and (real_lead["low"][three] < 0).all()
+assert (real_lead.loc[three, ["mean", "low"]] < 0).all(axis=None)
 assert (real_lead["high"][["brand", "seller"]] > 0.05).all()
 assert round(real_lead["mean"]["item"], 3) == 0.297
 assert abs(real_lead["mean"]["item"] - shop_lead["mean"]["item"]) < 0.04
 other, earlier = lead(contrasts["other items"]), lead(contrasts["earlier days"])
-assert (
-    round(other["mean"]["category"], 3) == -0.061 and other["high"]["category"] < 0
-)
-assert (other["mean"] < 0).all()
-assert (
-    round(earlier["mean"]["item"], 3) == 0.111 and (earlier["low"][three] < 0).all()
-)
+assert (other["mean"] < 0).all() and other["high"]["category"] < 0
+assert round(other["mean"]["category"], 3) == -0.061
+assert (earlier["low"][three] < 0).all()
+assert round(earlier["mean"]["item"], 3) == 0.111
 excess = lead(contrasts["earlier days"], "excess")
-assert (round(excess["mean"]["brand"], 3), round(excess["mean"]["seller"], 3)) == (
-    0.027,
-    0.030,
-)
-assert (excess["low"] > 0).to_dict() == {
-    "category": False,
-    "brand": True,
-    "seller": True,
-}
+assert excess["mean"][["brand", "seller"]].round(3).tolist() == [0.027, 0.030]
+assert (excess["low"] > 0).tolist() == [False, True, True]
 assert excess["high"]["category"] > 0
-assert (
-    sum(len(lead(c, s)) for c in contrasts.values() for s in ("history", "excess"))
-    == 20
-)
+leads = [lead(found, source) for found in contrasts.values() for source in columns]
+assert sum(map(len, leads)) == 20
 assert data["counts"]["users"] == 62 and data["rows"] == 9999
 assert data["behaviors"]["cart"] == 0 and result["config"]["window"] == 20
 
@@ -399,9 +390,10 @@ assert data["behaviors"]["cart"] == 0 and result["config"]["window"] == 20
 # that `prepare` reads:
 #
 # ```python
-# prepare(PrepareConfig(source="ijcai15", log=(Path("first_rows.csv"),), out=Path("tmall")))
+# log = (Path("first_rows.csv"),)
+# prepare(PrepareConfig(source="ijcai15", log=log, out=Path("tmall")))
 # items = read_table("tmall/items.parquet", ITEMS)
-# relevance(Sequences.load("tmall"), items, window=20, same_item=True, same_day=True)
+# relevance(Sequences.load("tmall"), items, same_item=True, same_day=True)
 # ```
 #
 # ## Exercises
