@@ -307,7 +307,7 @@ pd.DataFrame(columns).fillna("")
 # %% [markdown]
 # Without the same item, *clicks* lead on category, by 0.061. With earlier days only there is a small effect in the
 # paper's direction, and its interval leaves zero out
-# in the excess alone: +0.027 for brand and +0.030 for seller. Category has none.
+# in the excess alone: +0.027 for brand and +0.030 for seller. Category shows none.
 #
 # ### What these rows can and cannot say
 #
