@@ -295,6 +295,26 @@ if result.exists():  # not in Colab
     display(pd.DataFrame(table).T.fillna(""))  # noqa: F821
 
 # %% [markdown]
+# Three things stand out. RCPM's events are no better than random ones, in what they are and in what they bring: the
+# gradient through its mask does not teach it to select. Most of what the prefix costs is won back when pre-training has
+# seen prefixes, so much of the cost is strangeness and not content. And the oracle's gain is large: a curriculum would
+# pay if it could be found.
+
+# %% tags=["remove-cell"]
+if result.exists():
+    r10 = {name: row["recall@10"]["mean"] for name, row in rows_of_table.items()}
+    journey = {
+        name: row["recovery"]["precision"]
+        for name, row in rows_of_table.items()
+        if "recovery" in row
+    }
+    assert abs(r10["RCLRec"] - r10["random-k"]) < 0.02
+    assert journey["RCLRec"] < journey["random-k"] + 0.03
+    cost = r10["w/o RCPM"] - r10["RCLRec"]
+    assert r10["prefixes in pre-training"] - r10["RCLRec"] > 0.5 * cost > 0
+    assert r10["oracle-k"] - r10["w/o RCPM"] > 0.15
+
+# %% [markdown]
 # ## One user
 #
 # What RCPM thinks of the history of one test user, and which events truly led to the purchase:
