@@ -243,6 +243,8 @@ def metrics(rows: dict[str, dict[str, Any]], *, names: tuple[str, ...] = ("recal
         axis.grid(axis="y", alpha=0.3)
     axes[0, 0].set_yticks(place, list(rows))
     axes[0, 0].invert_yaxis()
+    sns.despine(figure)
+    plt.close(figure)
     return figure
 
 
@@ -271,4 +273,6 @@ def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth:
     axis.set_xlabel("events before the purchase")
     axis.set_ylabel("relevance p")
     axis.legend(fontsize=8, ncols=2)
+    sns.despine(figure)
+    plt.close(figure)
     return figure

@@ -9,8 +9,10 @@ from rclrec_mini.data.relevance import TABLE
 from rclrec_mini.files import InputError
 from rclrec_mini.views.figures import (
     calibration,
+    curriculum,
     differences,
     journeys,
+    metrics,
     precision_by_gap,
     relevance_by_behavior,
     training_curves,
@@ -107,3 +109,23 @@ def test_precision_by_gap_sorts_its_lines():
     recent, random = precision_by_gap(rows).axes[0].lines
     assert recent.get_xydata().tolist() == [[2, 0.5], [5, 0.2]]
     assert random.get_ydata().tolist() == [0.2, 0.2]
+
+
+def test_metrics_have_a_mark_and_an_interval_a_method():
+    rows = {name: {"recall@10": {"mean": m, "low": m - 0.1, "high": m + 0.05}} for name, m in (("a", 0.2), ("b", 0.3))}
+    (axis,) = metrics(rows, names=("recall@10",)).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
+    assert np.allclose(axis.lines[0].get_xydata(), [[20, 0], [30, 1]])
+    (segments,) = (bar.get_segments() for bar in axis.containers[0][2])
+    assert np.allclose(segments[0][:, 0], [10, 25])
+    assert axis.get_xlabel() == "Recall@10 (%)"
+
+
+def test_curriculum_marks_what_is_selected_and_what_is_true():
+    p, behavior = np.array([0.1, 0.2, 0.4, 0.2, 0.1]), np.array([0, 0, 3, 2, 0])
+    truth = np.array([True, False, True, False, False])
+    (axis,) = curriculum(p, behavior, np.array([1, 2]), truth).axes
+    lines = {line.get_label(): line.get_xydata() for line in axis.lines}
+    assert lines["in the curriculum"].tolist() == [[4, 0.2], [3, 0.4]]
+    assert lines["truly led to the purchase"].tolist() == [[5, 0], [3, 0]]
+    assert lines["purchase"].tolist() == [[3, 0.4]]
