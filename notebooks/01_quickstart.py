@@ -17,7 +17,7 @@
 # 3. measure it on purchases against methods that learn nothing at all, and read the intervals;
 # 4. open one user's curriculum, and see what the model recommends after it.
 #
-# It runs in about five minutes on two cores. **The data are the simulated shop's**, and so is every number below: a
+# It runs in about three minutes on two cores. **The data are the simulated shop's**, and so is every number below: a
 # small world whose truth we know, not Tmall. Expect a surprise, too: at this size, counting is hard to beat.
 
 # %% tags=["remove-cell"]
@@ -318,7 +318,8 @@ if result.exists():
 # %% [markdown]
 # ## One user
 #
-# What RCPM thinks of the history of one test user, and which events truly led to the purchase:
+# What RCPM thinks of the history of one test user, and which events truly led to the purchase. We show the user for
+# whom it finds the largest share of them, so most look worse:
 
 # %%
 from rclrec_mini.models.curriculum import journey_mask

@@ -272,7 +272,7 @@ def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth:
     axis.set_xlim(len(p) + 1, 0)
     axis.set_xlabel("events before the purchase")
     axis.set_ylabel("relevance p")
-    axis.legend(fontsize=8, ncols=2)
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(figure)
     plt.close(figure)
     return figure
