@@ -273,8 +273,8 @@ print(
 
 # %% [markdown]
 # and compare with four events at random, the last four, and an oracle that is told the truth. The table below was made
-# by `benchmarks/mini_ablations.py` on the same simulated shop, over three seeds (two where the name speaks of repairs
-# or of prefixes in pre-training) and a longer pre-training; metrics in per cent, the last two columns as shares:
+# by `benchmarks/mini_ablations.py` on the same simulated shop, over three seeds and with a longer pre-training; metrics
+# in per cent, the last two columns as shares:
 
 # %%
 import json
