@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import io
 import json
-import os
 import re
 import sys
 import warnings
@@ -154,6 +153,7 @@ def train(args: Sequence[str]) -> None:
 
     from rclrec_mini.evaluation.experiments import PRESETS, ExperimentConfig, run_experiment
     from rclrec_mini.evaluation.experiments import preset as experiment_preset
+    from rclrec_mini.training.trainer import first_process
 
     @dataclass(frozen=True, kw_only=True)
     class Train:
@@ -186,7 +186,7 @@ def train(args: Sequence[str]) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     stages = {name: replace(getattr(options.config, name), **given) for name in ("pretrain", "finetune")}
     run_experiment(replace(options.config, **stages), options.data, options.ids, options.out)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if first_process():
         print(f"{options.out}: trained, ready for rclrec evaluate --run {options.out} --data {options.data}")
 
 

@@ -11,6 +11,7 @@ Both stages resume where they were stopped; an unfinished run is refused by what
 """
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rclrec_mini.data.schema import BEHAVIORS, ITEMS, PURCHASE, TRUTH, USERS
-from rclrec_mini.data.sequences import Sequences, Split, every_nth, read_table, split_last_purchase
+from rclrec_mini.data.sequences import Batch, Sequences, Split, every_nth, read_table, split_last_purchase
 from rclrec_mini.decoding.beam_search import GenerativeModel, beam_search
 from rclrec_mini.evaluation.metrics import evaluate_rankings, summarize
 from rclrec_mini.files import InputError, read_json, write_json
@@ -307,13 +308,21 @@ def rank(
     batch_size: int = 512, progress: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """The k best items of the catalogue for the targets at `rows`: (n,) -> (n, k), -1 where fewer."""
-    device = next(model.parameters()).device
-    catalog = materials.catalog.to(device)
+    catalog = materials.catalog.to(next(model.parameters()).device)
     items = [np.zeros((0, k), np.int64)]
-    for first in tqdm(range(0, len(rows), batch_size), desc="ranking", unit="batch", disable=not progress):
-        batch = materials.sequences.batch(rows[first : first + batch_size], model.backbone.config.max_history)
-        items.append(beam_search(model, batch.to(device), catalog, beams=beams, k=k)[0].cpu().numpy())
+    for batch in _batches(model, materials, rows, batch_size, progress=progress):
+        items.append(beam_search(model, batch, catalog, beams=beams, k=k)[0].cpu().numpy())
     return np.concatenate(items)
+
+
+def _batches(
+    model: RCLRec, materials: Materials, rows: np.ndarray, batch_size: int, *, progress: bool
+) -> Iterator[Batch]:
+    """The samples at `rows`, in order, on the model's device."""
+    device = next(model.parameters()).device
+    for first in tqdm(range(0, len(rows), batch_size), desc="ranking", unit="batch", disable=not progress):
+        chunk = rows[first : first + batch_size]
+        yield materials.sequences.batch(chunk, model.backbone.config.max_history).to(device)
 
 
 @torch.inference_mode()
@@ -322,13 +331,10 @@ def selector_recovery(
 ) -> dict[str, np.ndarray]:
     """Precision and recall of the true journeys' events for the targets at `rows`, each (n,); nan where the history
     holds none. Needs a simulated shop and a selector."""
-    device = next(model.parameters()).device
-    found = []
-    for first in range(0, len(rows), batch_size):
-        batch = materials.sequences.batch(rows[first : first + batch_size], model.backbone.config.max_history)
-        batch = batch.to(device)
+    found, journey = [], materials.journey.to(next(model.parameters()).device)
+    for batch in _batches(model, materials, rows, batch_size, progress=False):
         selection = model.select(model.encode(batch), batch)
-        found.append(recovery(selection, journey_mask(materials.journey.to(device), batch)))
+        found.append(recovery(selection, journey_mask(journey, batch)))
     return {name: torch.cat([getattr(f, name) for f in found]).cpu().numpy() for name in ("precision", "recall")}
 
 

@@ -42,12 +42,12 @@ def top_k(relevance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return order, relevance.gather(1, order) > float("-inf")
 
 
-class StraightThrough(nn.Module):
-    """The index-backpropagation mask m = m_hard - sg(p) + p of section 3.2.2, at the selected positions."""
+def straight_through(p: Tensor) -> Tensor:
+    """The index-backpropagation mask m = m_hard - sg(p) + p of section 3.2.2, at the selected positions.
 
-    def forward(self, p: Tensor) -> Tensor:
-        """p (B, k), the probabilities of the selected events -> m (B, k), equal to one, with the gradient of p"""
-        return torch.ones_like(p) - p.detach() + p
+    p (B, k), the probabilities of the selected events -> m (B, k), equal to one, with the gradient of p
+    """
+    return torch.ones_like(p) - p.detach() + p
 
 
 def user_profiles(*, n_users: int, buckets: int, demographics: Tensor | None = None) -> Tensor:
@@ -84,7 +84,6 @@ class RCPM(nn.Module):
         self.user = nn.Linear(d * len(self.features), d, bias=False)  # W_u
         self.mlp = nn.Sequential(nn.Linear(2 * d, d), nn.GELU(), nn.Linear(d, d))
         self.shared = (behavior_embedding,)  # in a tuple, so that the weights are registered once, in the backbone
-        self.straight_through = StraightThrough()
 
     def query(self, user: Tensor) -> Tensor:
         """user (B,) -> q (B, d)"""
@@ -102,7 +101,7 @@ class RCPM(nn.Module):
         scores = (scores / self.tau).masked_fill(~batch.mask, float("-inf"))
         p = scores.softmax(-1)  # eq. 3
         index, valid = top_k(scores.detach(), self.k)
-        return Selection(index, valid, self.straight_through(p.gather(1, index)), scores)
+        return Selection(index, valid, straight_through(p.gather(1, index)), scores)
 
 
 def _fixed(relevance: Tensor, mask: Tensor, k: int) -> Selection:

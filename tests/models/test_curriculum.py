@@ -12,9 +12,9 @@ from rclrec_mini.models.curriculum import (
     RecentK,
     Selection,
     Sometimes,
-    StraightThrough,
     journey_mask,
     recovery,
+    straight_through,
     top_k,
     user_profiles,
 )
@@ -67,7 +67,7 @@ def test_mask_has_the_gradient_of_p():
         return ((s / 0.5).softmax(-1) * value).sum()
 
     def masked(s):
-        return (StraightThrough()((s / 0.5).softmax(-1)) * value).sum()
+        return (straight_through((s / 0.5).softmax(-1)) * value).sum()
 
     (gradient,) = torch.autograd.grad(masked(scores), scores)
     numeric = torch.zeros_like(gradient)
