@@ -11,6 +11,7 @@ before it, so an epoch is a permutation of row numbers and no Python object per 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,15 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
     return table.select(schema.names)
 
 
+class Events(NamedTuple):
+    """Events of B samples in order, each (B, T); mask tells which exist."""
+
+    item: Tensor
+    behavior: Tensor
+    timestamp: Tensor
+    mask: Tensor
+
+
 @dataclass(frozen=True)
 class Batch:
     """B samples; histories are right-aligned, so column T-1 is the event just before the target.
@@ -67,6 +77,23 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def history(self) -> Events:
+        """The events before the target, (B, T)"""
+        return Events(self.item, self.behavior, self.timestamp, self.mask)
+
+    def with_target(self) -> Events:
+        """The history and the target as its last event, (B, T + 1)"""
+
+        def append(column: Tensor, target: Tensor) -> Tensor:
+            return torch.cat([column, target[:, None]], dim=1)
+
+        return Events(
+            append(self.item, self.target_item),
+            append(self.behavior, self.target_behavior),
+            append(self.timestamp, self.target_timestamp),
+            append(self.mask, torch.ones_like(self.mask[:, 0])),
+        )
 
 
 @dataclass(frozen=True)

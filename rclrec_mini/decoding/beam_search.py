@@ -107,7 +107,7 @@ def first_best(total: Tensor, n: int) -> Tensor:
     n = min(n, total.shape[1])
     values, place = total.topk(n, dim=1)
     if values[:, 0].isnan().any():  # topk takes nan for the largest value
-        raise FloatingPointError("beam search: the model's logits contain nan")
+        raise FloatingPointError("ranking: the model's scores contain nan")
     least = values[:, -1:]
     if int((total >= least).sum()) == place.numel():  # no row has a tie across its border
         return place.sort(dim=1).values

@@ -38,7 +38,8 @@ from rclrec_mini.models.curriculum import (
     recovery,
     user_profiles,
 )
-from rclrec_mini.models.rclrec import LossConfig, Pretraining, RCLRec
+from rclrec_mini.models.rclrec import LossConfig, RCLRec
+from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.training.checkpoints import load_weights, provenance
 from rclrec_mini.training.trainer import TrainConfig, TrainResult, first_process, train

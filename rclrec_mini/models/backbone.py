@@ -205,12 +205,16 @@ class Backbone(nn.Module):
 
     def encode(self, codes: Tensor, behavior: Tensor, mask: Tensor) -> Tensor:
         """History to states H = [h_1..h_T]: codes (B, T, L), behavior (B, T), mask (B, T) -> (B, T, d)"""
+        return self.encode_events(self.embed(codes).sum(-2) + self.behavior_embedding(behavior), mask)
+
+    def encode_events(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The encoder on events that are embedded already: x (B, T, d), mask (B, T) -> (B, T, d)"""
         event = torch.arange(mask.shape[1], device=mask.device)
         distance = event[:, None] - event  # (T, T), positive towards the past
         bias = self.distance_bias(distance + self.config.max_history).permute(2, 0, 1)  # (h, T, T)
         visible = mask[:, None, None] & (distance >= 0) if self.config.causal else mask[:, None, None]
         bias = masked(bias[None], visible)
-        x = self.dropout(self.embed(codes).sum(-2) + self.behavior_embedding(behavior))
+        x = self.dropout(x)
         for layer in self.encoder:
             x = layer(x, bias)
         return self.encoder_norm(x)

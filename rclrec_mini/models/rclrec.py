@@ -58,6 +58,14 @@ class RCLRec(nn.Module):
         self.register_buffer("journey", journey, persistent=False)
         self.train()
 
+    @property
+    def max_history(self) -> int:
+        return self.backbone.config.max_history
+
+    @property
+    def every_event(self) -> bool:
+        return self.backbone.config.causal
+
     def train(self, mode: bool = True) -> "RCLRec":
         """Set training mode everywhere but in the frozen reference."""
         super().train(mode)
@@ -86,13 +94,11 @@ class RCLRec(nn.Module):
         One pass of a causal encoder supervises T + 1 targets. -> NLL summed over tokens (B, T + 1), zero where an
         event has nothing before it, and the mask of the others (B, T + 1)
         """
-        item = torch.cat([batch.item, batch.target_item[:, None]], dim=1)
-        behavior = torch.cat([batch.behavior, batch.target_behavior[:, None]], dim=1)
-        known = F.pad(batch.mask, (0, 1), value=True)  # (B, T + 1)
-        codes = self.codes[item]
-        history = self.backbone.encode(codes, behavior, known)
-        nll = token_nll(self.backbone.decode_all(history, known, behavior, codes), codes).sum(-1)
-        predicted = known & F.pad(known, (1, 0))[:, :-1]
+        events = batch.with_target()
+        codes = self.codes[events.item]
+        history = self.backbone.encode(codes, events.behavior, events.mask)
+        nll = token_nll(self.backbone.decode_all(history, events.mask, events.behavior, codes), codes).sum(-1)
+        predicted = events.mask & F.pad(events.mask, (1, 0))[:, :-1]
         return nll * predicted, predicted
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Selection]:
@@ -159,6 +165,22 @@ class RCLRec(nn.Module):
             logs["hinge_active"] = (terms["quality"] > 0).float().mean()
         return logs
 
+    def pretraining(self, batch: Batch) -> dict[str, Tensor]:
+        """Stage one, eq. 1: generate the next item under any behaviour.
+
+        A causal encoder predicts all events of a sample in one pass, any other its target alone. A selector (ours,
+        none by default) shows the decoder prefixes before fine-tuning does; see `curriculum.Sometimes`.
+        """
+        if not self.every_event:
+            return self(batch)
+        nll, predicted = self.pretraining_nll(batch)
+        mean = (nll.sum(1) / predicted.sum(1)).mean()
+        logs = {"loss": mean, "target_nll": mean.detach() / self.codes.shape[1]}
+        if self.selector is None:
+            return logs
+        prefixed = self(batch)
+        return {"loss": mean + prefixed["loss"], **{f"prefixed_{name}": prefixed[name].detach() for name in prefixed}}
+
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """What the curriculum does: the largest p, the gradient norm that reaches the selector from each weighted
         term of the loss, and precision and recall of the true journey where it is known."""
@@ -190,33 +212,6 @@ class RCLRec(nn.Module):
     def step(self, state: DecoderState, tokens: Tensor, parents: Tensor, level: int) -> tuple[DecoderState, Tensor]:
         """Beam search: append the tokens (B, W) chosen at `level`, logits (B, W, V) of the next."""
         return self.backbone.step(state, tokens, parents, level)
-
-
-class Pretraining(nn.Module):
-    """Stage one: the model learns to generate the next item under any behaviour (eq. 1).
-
-    A causal encoder predicts all events of a sample in one pass, any other its target alone. A selector of the model
-    (ours, off by default) shows the decoder prefixes before fine-tuning does; see `curriculum.Sometimes`.
-
-    Args:
-        model: without reference.
-    """
-
-    def __init__(self, *, model: RCLRec):
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss, a mean over targets and then samples, and its parts for the log."""
-        if not self.model.backbone.config.causal:
-            return self.model(batch)
-        nll, predicted = self.model.pretraining_nll(batch)
-        mean = (nll.sum(1) / predicted.sum(1)).mean()
-        logs = {"loss": mean, "target_nll": mean.detach() / self.model.codes.shape[1]}
-        if self.model.selector is None:
-            return logs
-        prefixed = self.model(batch)
-        return {"loss": mean + prefixed["loss"], **{f"prefixed_{name}": prefixed[name].detach() for name in prefixed}}
 
 
 def token_nll(logits: Tensor, codes: Tensor) -> Tensor:

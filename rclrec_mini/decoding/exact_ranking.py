@@ -1,0 +1,54 @@
+"""Exact ranking of the whole catalogue by q . v_i + b_i, a chunk of items at a time.
+
+Memory holds the scores of one chunk and the best items so far, whatever the number of items:
+
+    chunk 0     items 0..2    1.0  3.0  2.0      best 2: item 1 (3.0), item 2 (2.0)
+    chunk 1     items 3..4    2.0  5.0           best 2: item 4 (5.0), item 1 (3.0)
+"""
+
+import torch
+from torch import Tensor
+
+from rclrec_mini.data.sequences import Batch
+from rclrec_mini.decoding.beam_search import first_best
+from rclrec_mini.files import InputError
+from rclrec_mini.models.recommender import ItemRecommender
+
+CELLS = 16_000_000  # scores held at once, 64 MB
+
+
+@torch.inference_mode()
+def exact_ranking(model: ItemRecommender, batch: Batch, *, k: int, cells: int = CELLS) -> tuple[Tensor, Tensor]:
+    """The k best items of each user; equal scores go to the lower item number.
+
+    Args:
+        model: see `ItemRecommender`; put it in eval mode first.
+        batch: B users.
+        k: items a user, at least 1.
+        cells: scores held at once.
+
+    Returns:
+        items (B, k) int64, best first, and scores (B, k); -1 and -inf where the catalogue has fewer than k items.
+
+    Raises:
+        InputError: k is not positive.
+        FloatingPointError: a score is nan.
+    """
+    if k < 1:
+        raise InputError(f"k: found {k}, expected at least 1")
+    query = model.query(batch)
+    vectors, bias = model.items()
+    chunk = max(1, cells // max(1, len(query)))
+    item = torch.empty(len(query), 0, dtype=torch.int64, device=query.device)
+    score = query.new_empty(len(query), 0)
+    for first in range(0, len(vectors), chunk):
+        new = torch.addmm(bias[first : first + chunk], query, vectors[first : first + chunk].T)  # (B, chunk)
+        place = first_best(new, k)
+        score = torch.cat([score, new.gather(1, place)], dim=1)
+        item = torch.cat([item, place + first], dim=1)
+        place = first_best(score, k)
+        score, item = score.gather(1, place), item.gather(1, place)
+    score, order = score.sort(dim=1, descending=True, stable=True)
+    missing = max(0, k - item.shape[1])
+    pad = torch.nn.functional.pad
+    return pad(item.gather(1, order), (0, missing), value=-1), pad(score, (0, missing), value=float("-inf"))

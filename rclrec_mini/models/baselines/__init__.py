@@ -1,0 +1,1 @@
+"""The methods that RCLRec is compared with, one file each."""
