@@ -121,13 +121,10 @@ assert (items.loc[alike, "category"] == items.loc[7, "category"]).mean() > 0.5
 # All behaviours are targets here, so nearly all of what the model learns it learns from clicks.
 
 # %%
-from rclrec_mini.evaluation.experiments import (
-    Materials,
-    finetune,
-    preset,
-    pretrain,
-    rank,
-)
+from rclrec_mini.evaluation.experiments import finetune, pretrain
+from rclrec_mini.evaluation.materials import Materials
+from rclrec_mini.evaluation.presets import preset
+from rclrec_mini.evaluation.ranking import rank
 
 config = preset("mini")
 shorter = dataclasses.replace(config.pretrain, max_steps=4_000)  # of 6,000
@@ -173,7 +170,7 @@ print(
 # %%
 models = {}
 for name, selector in {"RCLRec": "rcpm", "no prefix": "none"}.items():
-    variant = dataclasses.replace(config, selector=selector)
+    variant = config.with_model(selector=selector)
     models[name], result = finetune(
         variant,
         materials,
@@ -264,7 +261,7 @@ if not FAST:
 # at hand we can ask whether the curriculum finds the events that led to the purchase:
 
 # %%
-from rclrec_mini.evaluation.experiments import selector_recovery
+from rclrec_mini.evaluation.ranking import selector_recovery
 
 found = selector_recovery(models["RCLRec"], materials, rows)
 print(
@@ -359,7 +356,7 @@ assert (
 # <details><summary>Solution</summary>
 #
 # ```python
-# variant = dataclasses.replace(config, selector="oracle")
+# variant = config.with_model(selector="oracle")
 # oracle, _ = finetune(variant, materials, folder / "oracle", pretrained=folder / "pretrain")
 # evaluate_rankings(rank(oracle, materials, rows), bought)["recall@10"].mean()
 # ```

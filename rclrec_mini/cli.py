@@ -147,18 +147,31 @@ def tokenize(args: Sequence[str]) -> None:
 
 
 def train(args: Sequence[str]) -> None:
-    """Pre-train and fine-tune RCLRec; a run that was stopped goes on when started again with the same flags."""
+    """Train a method in its two stages; a run that was stopped goes on when started again with the same flags."""
     from tyro import MISSING
     from tyro.conf import arg
 
-    from rclrec_mini.evaluation.experiments import PRESETS, ExperimentConfig, run_experiment
-    from rclrec_mini.evaluation.experiments import preset as experiment_preset
+    from rclrec_mini.evaluation.experiments import ExperimentConfig, run_experiment
+    from rclrec_mini.evaluation.methods import METHODS
+    from rclrec_mini.evaluation.presets import PRESETS
+    from rclrec_mini.evaluation.presets import preset as experiment_preset
     from rclrec_mini.training.trainer import first_process
+
+    @dataclass(frozen=True)
+    class Size:
+        preset: Literal[tuple(PRESETS)] = "full"
+        method: Literal[tuple(METHODS)] = "rclrec"
+
+    size, _ = parse(train, Size, args, return_unknown_args=True, add_help=False)
+    model = METHODS[size.method].config
 
     @dataclass(frozen=True, kw_only=True)
     class Train:
-        preset: Literal[tuple(PRESETS)] = "paper"
-        """paper: its sizes, for a GPU; mini: minutes on two cores, for ids of 16 codes; the flags below change it"""
+        preset: Literal[tuple(PRESETS)] = "full"
+        """full: the papers' sizes, for a GPU; mini: minutes on two cores, for ids of 16 codes; the flags below change
+        it"""
+        method: Literal[tuple(METHODS)] = "rclrec"
+        """which method; its sizes are the flags that begin with model"""
         data: Path
         """the prepared data set, a folder"""
         ids: Path
@@ -173,14 +186,9 @@ def train(args: Sequence[str]) -> None:
         """how processes work together; ddp works on CPU too"""
         precision: Literal["32-true", "bf16-mixed"] | None = None
         """numbers of the forward pass"""
-        config: Annotated[ExperimentConfig, arg(name="")] = field(default_factory=ExperimentConfig)
+        config: Annotated[ExperimentConfig[model], arg(name="")]
 
-    @dataclass(frozen=True)
-    class Size:
-        preset: Literal[tuple(PRESETS)] = "paper"
-
-    size, _ = parse(train, Size, args, return_unknown_args=True, add_help=False)
-    default = Train(data=MISSING, ids=MISSING, out=MISSING, config=experiment_preset(size.preset))
+    default = Train(data=MISSING, ids=MISSING, out=MISSING, config=experiment_preset(size.preset, size.method))
     options = parse(train, Train, args, default=default)
     given = {name: getattr(options, name) for name in ("accelerator", "devices", "strategy", "precision")}
     given = {name: value for name, value in given.items() if value is not None}

@@ -120,11 +120,11 @@ def test_a_shop_gets_semantic_ids(tmp_path, capsys):
 
 
 SMALL = [
-    "--backbone.levels=3",
-    "--backbone.codes=7",
-    "--backbone.d=14",
-    "--backbone.heads=2",
-    "--backbone.ffn=13",
+    "--model.backbone.levels=3",
+    "--model.backbone.codes=7",
+    "--model.backbone.d=14",
+    "--model.backbone.heads=2",
+    "--model.backbone.ffn=13",
     "--accelerator=cpu",
     "--pretrain.max-steps=3",
     "--finetune.max-steps=2",
@@ -183,7 +183,7 @@ def test_bad_questions_to_a_run_are_one_line(trained, args, words, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [["--backbone.levels=4"], ["--devices=2"], ["--pretrain.lr=-1"]])
+@pytest.mark.parametrize("flags", [["--model.backbone.levels=4"], ["--devices=2"], ["--pretrain.lr=-1"]])
 def test_training_that_cannot_be_leaves_nothing(trained, flags, tmp_path, capsys):
     _, run, _, shop = trained
     ids, out = str(Path(run).with_name("ids")), tmp_path / "run"

@@ -143,6 +143,7 @@ class RandomK(nn.Module):
 
 class Sometimes(nn.Module):
     """Another selector's prefix for a share of the samples and none for the rest: lets pre-training see prefixes.
+    They are for practice: in eval mode there is none.
 
     Args:
         selector: the selector.
@@ -155,6 +156,8 @@ class Sometimes(nn.Module):
 
     def forward(self, history: Tensor, batch: Batch) -> Selection:
         selection = self.selector(history, batch)
+        if not self.training:
+            return Selection(*(part[:, :0] for part in selection[:3]))
         chosen = torch.rand(len(batch), device=history.device) < self.share
         return selection._replace(valid=selection.valid & chosen[:, None])
 

@@ -13,17 +13,16 @@ from rclrec_mini.data.sequences import read_table
 from rclrec_mini.data.simulate import preset, write_prepared
 from rclrec_mini.evaluation.experiments import (
     ExperimentConfig,
-    Materials,
-    build_model,
     evaluate_run,
     finetune,
     load_run,
     pretrain,
-    rank,
     recommend,
     run_experiment,
-    selector_recovery,
 )
+from rclrec_mini.evaluation.materials import Materials
+from rclrec_mini.evaluation.methods import RCLRecConfig, finetuning_rclrec, pretraining_rclrec
+from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.rclrec import LossConfig
@@ -32,13 +31,15 @@ from rclrec_mini.training.trainer import TrainConfig
 
 TRAINING = TrainConfig(batch_size=29, max_steps=7, evaluate_every=5, max_history=11, accelerator="cpu")
 CONFIG = ExperimentConfig(
-    backbone=BackboneConfig(
-        levels=3, codes=17, d=26, heads=2, encoder_layers=1, decoder_layers=1, ffn=31, max_history=11, causal=True
+    model=RCLRecConfig(
+        backbone=BackboneConfig(
+            levels=3, codes=17, d=26, heads=2, encoder_layers=1, decoder_layers=1, ffn=31, max_history=11, causal=True
+        ),
+        loss=LossConfig(supervision=0.1),
+        prefix_share=0.5,
     ),
-    loss=LossConfig(supervision=0.1),
     pretrain=TRAINING,
     finetune=TRAINING,
-    prefix_share=0.5,
     validation_targets=41,
     beams=13,
 )
@@ -83,7 +84,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_read_back(folders, tmp
 def test_another_config_is_refused(folders):
     data, ids, run = folders
     with pytest.raises(InputError, match=r"experiment\.json: found another config"):
-        run_experiment(dataclasses.replace(CONFIG, k=3), data, ids, run, progress=False)
+        run_experiment(CONFIG.with_model(k=3), data, ids, run, progress=False)
 
 
 def test_a_folder_with_other_files_is_refused(folders, tmp_path):
@@ -122,8 +123,8 @@ def test_the_oracle_finds_every_journey_and_random_k_does_not(folders):
     materials = Materials.load(*folders[:2])
     precision = {}
     for selector in ("oracle", "random"):
-        config = dataclasses.replace(CONFIG, selector=selector)
-        model = build_model(config, materials).eval()
+        config = CONFIG.with_model(selector=selector).model
+        model = finetuning_rclrec(config, materials, pretraining_rclrec(config, materials)).eval()
         precision[selector] = np.nanmean(selector_recovery(model, materials, materials.split.test)["precision"])
     assert precision["oracle"] == 1.0 and precision["random"] < 0.7
 
@@ -131,7 +132,9 @@ def test_the_oracle_finds_every_journey_and_random_k_does_not(folders):
 def test_the_oracle_needs_the_truth(folders, tmp_path):
     materials = dataclasses.replace(Materials.load(*folders[:2]), journey=None)
     with pytest.raises(InputError, match=r"truth\.parquet not found"):
-        build_model(dataclasses.replace(CONFIG, selector="oracle"), materials)
+        finetuning_rclrec(
+            CONFIG.with_model(selector="oracle").model, materials, pretraining_rclrec(CONFIG.model, materials)
+        )
 
 
 def test_evaluate(folders):
@@ -151,7 +154,7 @@ def test_recommend(folders):
     users = read_table(data / "users.parquet", USERS)["raw_id"].to_pylist()
     (answer,) = recommend(run, data, users=[users[3]], k=7, beams=13)
     assert answer["user"] == users[3]
-    assert len(answer["curriculum"]) == CONFIG.k and len(answer["items"]) == 7
+    assert len(answer["curriculum"]) == CONFIG.model.k and len(answer["items"]) == 7
     assert len({item["raw_id"] for item in answer["items"]}) == 7
     scores = [item["score"] for item in answer["items"]]
     assert scores == sorted(scores, reverse=True)

@@ -1,0 +1,68 @@
+"""What every experiment on a data set shares: its sequences, their split, its semantic ids, and any truth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rclrec_mini.data.schema import PURCHASE, TRUTH, USERS
+from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
+from rclrec_mini.files import read_json
+from rclrec_mini.semantic_ids.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Materials:
+    """A data set made ready. `journey` (N,) is the truth of a simulated shop, else None."""
+
+    folder: Path
+    sequences: Sequences
+    split: Split
+    catalog: Catalog
+    profiles: Tensor  # x_u as category numbers (U, f), the user's number first
+    journey: Tensor | None
+    data_hash: str
+
+    @classmethod
+    def load(cls, data: Path | str, ids: Path | str) -> "Materials":
+        """Read a prepared data set and the catalogue made from it, split leave-last-purchase-out.
+
+        Raises:
+            InputError: a file is missing or damaged, or the ids were made from other data.
+        """
+        data = Path(data)
+        sequences = Sequences.load(data)
+        data_hash = read_json(data / "manifest.json")["content_hash"]
+        truth = data / "truth.parquet"
+        journey = read_table(truth, TRUTH)["journey"].to_numpy().astype(np.int64) if truth.exists() else None
+        return cls(
+            folder=data,
+            sequences=sequences,
+            split=split_last_purchase(sequences),
+            catalog=Catalog.load(ids, data_hash=data_hash),
+            profiles=_demographics(data / "users.parquet"),
+            journey=None if journey is None else torch.from_numpy(journey),
+            data_hash=data_hash,
+        )
+
+    def purchases(self) -> np.ndarray:
+        """Rows of the training purchases, the samples of fine-tuning."""
+        rows = self.split.train
+        return rows[self.sequences.behavior[rows] == PURCHASE]
+
+    def validation(self, n: int) -> np.ndarray:
+        """n validation targets, the same for every method (0: all)."""
+        rows = self.split.validation
+        return np.sort(np.random.default_rng(0).permutation(rows)[:n]) if n else rows
+
+
+def _demographics(path: Path) -> Tensor:
+    """Age range and gender as category numbers (U, 2), 0 where unknown."""
+    table = read_table(path, USERS)
+    columns = []
+    for name in ("age_range", "gender"):
+        values = table[name].to_numpy(zero_copy_only=False).astype(str)
+        columns.append(np.unique(values, return_inverse=True)[1])
+    return torch.from_numpy(np.stack(columns, axis=1))

@@ -1,0 +1,117 @@
+"""Every method of the comparison: its config, and how its model is made for either stage of training.
+
+A method is known by the name of its config in `METHODS`. Stage one trains `first(config, materials)`, stage two
+`second(config, materials, trained)`, which for all but RCLRec is the same model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from torch import nn
+
+from rclrec_mini.evaluation.materials import Materials
+from rclrec_mini.files import InputError
+from rclrec_mini.models.backbone import Backbone, BackboneConfig
+from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Sometimes, user_profiles
+from rclrec_mini.models.rclrec import LossConfig, RCLRec
+
+
+@dataclass(frozen=True)
+class RCLRecConfig:
+    """RCLRec and its ablations. Defaults are the paper's where it gives them."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    selector: Literal["rcpm", "recent", "random", "oracle", "none"] = "rcpm"  # none: the ablation w/o RCPM
+    k: int = 4  # events of the curriculum
+    tau: float = 0.5  # temperature of p
+    user_buckets: int = 2000  # user ids are hashed into as many
+    loss: LossConfig = field(default_factory=LossConfig)
+    prefix_share: float = 0.0  # ours: share of pre-training samples that also see a random prefix
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the models of a method are made."""
+
+    config: type  # of its model
+    first: Callable[[Any, Materials], nn.Module]  # with fresh weights
+    second: Callable[[Any, Materials, nn.Module], nn.Module]  # from the model that stage one trained
+    of_first: Callable[[Any], Any]  # the config with what stage one does not use at its default
+
+
+def check_codes(backbone: BackboneConfig, materials: Materials) -> None:
+    """Raises InputError unless ids and backbone agree."""
+    catalog = materials.catalog
+    if (catalog.levels, catalog.n_codes) != (backbone.levels, backbone.codes):
+        raise InputError(
+            f"backbone: found {backbone.levels} levels of {backbone.codes} codes, "
+            f"expected the catalogue's {catalog.levels} of {catalog.n_codes}"
+        )
+
+
+def pretraining_rclrec(config: RCLRecConfig, materials: Materials) -> RCLRec:
+    """The backbone alone, or with random prefixes for practice.
+
+    Raises:
+        InputError: ids and backbone disagree.
+    """
+    check_codes(config.backbone, materials)
+    selector = Sometimes(RandomK(k=config.k), share=config.prefix_share) if config.prefix_share else None
+    return RCLRec(
+        backbone=Backbone(config.backbone), codes=materials.catalog.codes, selector=selector, loss=config.loss
+    )
+
+
+def finetuning_rclrec(config: RCLRecConfig, materials: Materials, trained: RCLRec) -> RCLRec:
+    """The backbone behind its selector, and a frozen copy for the quality-aware loss.
+
+    Raises:
+        InputError: the oracle is asked for where the truth is not known.
+    """
+    backbone = trained.backbone
+    selector = build_selector(config, materials, backbone)
+    return RCLRec(
+        backbone=backbone,
+        codes=materials.catalog.codes,
+        selector=selector,
+        loss=config.loss,
+        reference=backbone if config.loss.lambda_qual and selector is not None else None,
+        journey=materials.journey,
+    )
+
+
+def build_selector(config: RCLRecConfig, materials: Materials, backbone: Backbone) -> nn.Module | None:
+    """The selector that the config names, see models/curriculum.py."""
+    k = config.k
+    if config.selector == "oracle":
+        if materials.journey is None:
+            raise InputError(f"{materials.folder}: truth.parquet not found, the oracle needs a simulated shop")
+        return OracleK(k=k, journey=materials.journey)
+    if config.selector == "rcpm":
+        sizes = config.backbone
+        profiles = user_profiles(
+            n_users=materials.sequences.n_users, buckets=config.user_buckets, demographics=materials.profiles
+        )
+        return RCPM(
+            d=sizes.d, k=k, tau=config.tau, max_history=sizes.max_history, profiles=profiles,
+            behavior_embedding=backbone.behavior_embedding,
+        )  # fmt: skip
+    return {"recent": RecentK(k=k), "random": RandomK(k=k), "none": None}[config.selector]
+
+
+def _rclrec_of_first(config: RCLRecConfig) -> RCLRecConfig:
+    plain = RCLRecConfig(backbone=config.backbone, prefix_share=config.prefix_share)
+    if not config.prefix_share:
+        return plain
+    return replace(plain, k=config.k, loss=LossConfig(prefix_loss=config.loss.prefix_loss))
+
+
+METHODS = {
+    "rclrec": Method(RCLRecConfig, pretraining_rclrec, finetuning_rclrec, _rclrec_of_first),
+}
+
+
+def method_name(config: Any) -> str:
+    """The name of the method that a model's config belongs to."""
+    return next(name for name, method in METHODS.items() if method.config is type(config))

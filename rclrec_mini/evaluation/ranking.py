@@ -1,0 +1,68 @@
+"""Rankings of the whole catalogue by any method, and how well its selector finds the true journeys."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rclrec_mini.data.sequences import Batch
+from rclrec_mini.decoding.beam_search import beam_search
+from rclrec_mini.decoding.exact_ranking import exact_ranking
+from rclrec_mini.evaluation.materials import Materials
+from rclrec_mini.models.curriculum import journey_mask, recovery
+from rclrec_mini.models.rclrec import RCLRec
+from rclrec_mini.semantic_ids.catalog import Catalog
+
+
+def rank(
+    model: nn.Module, materials: Materials, rows: np.ndarray, *, k: int = 10, beams: int = 20, batch_size: int = 512,
+    progress: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """The k best items of the catalogue for the targets at `rows`: (n,) -> (n, k), -1 where fewer."""
+    items = [np.zeros((0, k), np.int64)]
+    catalog = catalog_of(model, materials)
+    for batch in batches(model, materials, rows, batch_size, progress=progress):
+        items.append(best_items(model, batch, catalog, k=k, beams=beams)[0].cpu().numpy())
+    return np.concatenate(items)
+
+
+def best_items(model: nn.Module, batch: Batch, catalog: Catalog | None, *, k: int, beams: int) -> tuple[Tensor, Tensor]:
+    """Items (B, k) and scores (B, k), best first: by beam search over `catalog`, exactly where there is none."""
+    if catalog is None:
+        return exact_ranking(model, batch, k=k)
+    return beam_search(model, batch, catalog, beams=beams, k=k)
+
+
+def catalog_of(model: nn.Module, materials: Materials) -> Catalog | None:
+    """The semantic ids that a generative model writes: the data set's, or its own. None if it scores items."""
+    if not hasattr(model, "codes"):
+        return None
+    catalog, codes = materials.catalog, model.codes.cpu()
+    if not torch.equal(codes, catalog.codes):
+        catalog = Catalog(codes, n_codes=catalog.n_codes)
+    return catalog.to(model.codes.device)
+
+
+def batches(
+    model: nn.Module, materials: Materials, rows: np.ndarray, batch_size: int = 512, *, progress: bool = False
+) -> Iterator[Batch]:
+    """The samples at `rows`, in order, on the model's device."""
+    device = next(model.parameters()).device
+    for first in tqdm(range(0, len(rows), batch_size), desc="ranking", unit="batch", disable=not progress):
+        chunk = rows[first : first + batch_size]
+        yield materials.sequences.batch(chunk, model.max_history).to(device)
+
+
+@torch.inference_mode()
+def selector_recovery(
+    model: RCLRec, materials: Materials, rows: np.ndarray, *, batch_size: int = 512
+) -> dict[str, np.ndarray]:
+    """Precision and recall of the true journeys' events for the targets at `rows`, each (n,); nan where the history
+    holds none. Needs a simulated shop and a selector."""
+    found, journey = [], materials.journey.to(next(model.parameters()).device)
+    for batch in batches(model, materials, rows, batch_size):
+        selection = model.select(model.encode(batch), batch)
+        found.append(recovery(selection, journey_mask(journey, batch)))
+    return {name: torch.cat([getattr(f, name) for f in found]).cpu().numpy() for name in ("precision", "recall")}
