@@ -1,0 +1,172 @@
+"""TIGER: the user's token, ignorance of behaviours, one pass against one by one, decoding, collision digits."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from generative import before, item_score, random_catalog, rows, widened
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from rclrec_mini.decoding.beam_search import beam_search
+from rclrec_mini.models.backbone import BackboneConfig
+from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, before_oldest, collision_catalog, user_bucket
+from rclrec_mini.models.curriculum import user_profiles
+from rclrec_mini.semantic_ids.catalog import Catalog
+
+ITEMS, LEVELS, CODES, WIDTH, HISTORY = 53, 3, 11, 26, 23  # those of the fixtures
+
+
+def build(codes, *, causal=True, buckets=5, seed=3) -> TIGER:
+    """A model whose biases are not the zeros they start from."""
+    torch.manual_seed(seed)
+    sizes = BackboneConfig(
+        levels=codes.shape[1], codes=CODES, d=WIDTH, heads=2, encoder_layers=2, decoder_layers=2, ffn=41, dropout=0.0,
+        max_history=HISTORY, causal=causal,
+    )  # fmt: skip
+    model = TIGER(config=TIGERConfig(backbone=sizes, user_buckets=buckets), codes=codes).eval()
+    with torch.no_grad():
+        model.backbone.distance_bias.weight.normal_()
+        model.backbone.recency_bias.weight.normal_()
+    return model
+
+
+@pytest.fixture(params=[True, False], ids=["causal", "bidirectional"])
+def model(codes, request) -> TIGER:
+    return build(codes, causal=request.param)
+
+
+def test_user_token_stands_just_before_the_oldest_event():
+    mask = torch.tensor([[1, 1, 1], [0, 1, 1], [0, 0, 0]], dtype=torch.bool)
+    expected = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+    assert before_oldest(mask).int().tolist() == expected
+
+
+def test_user_hash_is_that_of_the_profiles():
+    users = torch.tensor([0, 1, 2, 7919, 99_991])
+    expected = user_profiles(n_users=100_000, buckets=2000)[users, 0]
+    assert torch.equal(user_bucket(users, 2000), expected) and len(expected.unique()) == 5
+
+
+def test_users_matter_by_their_bucket_alone(model, batch):
+    """With 5 buckets, users 0 and 5 k of the same bucket are one; another bucket is another user."""
+    bucket = user_bucket(torch.arange(97), 5)
+    same = torch.nonzero(bucket == bucket[0])[3].item()
+    other = torch.nonzero(bucket != bucket[0])[3].item()
+    logits = [model.start(replace(batch, user=torch.full_like(batch.user, user)))[1] for user in (0, same, other)]
+    assert_close(logits[0], logits[1], rtol=0, atol=0)
+    assert ((logits[0] - logits[2]).abs().amax(1) > 1e-4).all()
+
+
+def test_behaviors_are_not_seen(model, batch):
+    other = replace(batch, behavior=3 - batch.behavior, target_behavior=3 - batch.target_behavior)
+    for stage in (model, model.pretraining):
+        assert_close(stage(other), stage(batch), rtol=0, atol=0)
+    assert_close(model.start(other)[1], model.start(batch)[1], rtol=0, atol=0)
+    assert model.backbone.behavior_embedding.weight.shape == (1, WIDTH)
+
+
+def test_padding_changes_nothing(model, batch):
+    short = rows(batch, batch.mask.sum(1) <= 11)
+    narrow = replace(short, **{name: getattr(short, name)[:, -11:] for name in short.history()._fields})
+    wide = widened(narrow, HISTORY - 11)
+    noisy = replace(wide, item=wide.item.masked_fill(~wide.mask, ITEMS - 1))
+    for other in (wide, noisy):
+        for stage in (model, model.pretraining):
+            assert_close(stage(other), stage(narrow))
+        assert_close(model.start(other)[1], model.start(narrow)[1])
+
+
+def test_every_event_at_once_equals_one_by_one(codes, batch):
+    """The loss of one causal pass is the mean of the losses of samples cut before each event."""
+    model = build(codes)
+    for sample in (0, 3, 7):
+        one = rows(batch, slice(sample, sample + 1))
+        first = int((~one.mask).sum()) + 1  # the second event: the first has only the user before it
+        losses = [model(before(one, t))["loss"] for t in range(first, one.mask.shape[1] + 1)]
+        assert len(losses) == one.mask.sum() > 1
+        found = model.pretraining(one)
+        assert_close(found["loss"], torch.stack(losses).mean())
+        assert_close(found["target_nll"], found["loss"] / LEVELS)
+
+
+def test_bidirectional_pretraining_is_the_target_alone(codes, batch):
+    model = build(codes, causal=False)
+    assert not model.every_event and build(codes).every_event
+    assert_close(model.pretraining(batch), model(batch))
+
+
+def test_an_empty_history_is_the_user_alone(model, batch):
+    empty = replace(batch, mask=torch.zeros_like(batch.mask))
+    first = model.start(empty)[1]
+    assert first.isfinite().all()
+    for user in batch.user.unique():
+        same = first[batch.user == user]
+        assert_close(same, same[:1].expand_as(same))
+    assert not torch.allclose(first[batch.user == 0][0], first[batch.user == 1][0])
+
+
+def test_steps_equal_teacher_forcing(model, batch):
+    """Beams reordered on the way give the likelihood that the loss is made of."""
+    order, beams = torch.tensor([2, 0, 2]), torch.tensor([13, 29, 41])
+    few = rows(batch, slice(0, 5))
+    z = model.codes[beams].expand(5, -1, -1)  # (B, 3, L)
+    state, first = model.start(few)
+    state, second = model.step(state, z[:, :, 0], torch.zeros(5, 3, dtype=torch.long), 0)
+    state, third = model.step(state, z[:, order, 1], order.expand(5, -1), 1)
+    for beam, parent in enumerate(order):
+        item, logits = beams[parent].expand(5), (first, second[:, parent], third[:, beam])
+        log_p = torch.stack(logits, 1).log_softmax(-1).gather(2, model.codes[item][..., None])  # (B, L, 1)
+        assert_close(model(replace(few, target_item=item))["loss"], -log_p.sum((1, 2)).mean())
+
+
+def test_wide_beam_ranks_by_likelihood(batch):
+    catalog = random_catalog(13, levels=LEVELS, n_codes=CODES)
+    model = build(catalog.codes)
+    few = rows(replace(batch, item=batch.item % 13), slice(0, 3))
+    items, scores = beam_search(model, few, catalog, beams=13, k=13)
+    for i in range(3):
+        expected = torch.tensor([item_score(model, rows(few, slice(i, i + 1)), item) for item in range(13)])
+        assert_close(scores[i], expected.sort(descending=True).values)
+        assert_close(expected[items[i]], scores[i])
+
+
+def test_learns_a_tiny_batch(codes, batch):
+    model = build(codes).train()
+    few = rows(batch, slice(0, 3))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    start = model.pretraining(few)["target_nll"]
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = model.pretraining(few)["loss"]
+        loss.backward()
+        optimizer.step()
+    assert start > 1.5 and loss < 0.1 * LEVELS
+    unused = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not unused
+
+
+def test_collision_digits_by_hand():
+    catalog = Catalog(torch.tensor([[2, 7, 4], [2, 9, 0], [2, 7, 1], [0, 7, 8], [2, 7, 0]]), n_codes=11, data_hash="x")
+    found = collision_catalog(catalog)
+    assert found.codes.tolist() == [[2, 7, 0], [2, 9, 0], [2, 7, 1], [0, 7, 0], [2, 7, 2]]
+    assert found.n_codes == 11 and found.data_hash == "x" and catalog.codes[0].tolist() == [2, 7, 4]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 5), st.randoms(use_true_random=False))
+def test_collision_digits_of_any_catalog(levels, n_codes, random):
+    """Each digit counts the earlier items of the same prefix, and the prefix stays."""
+    n_items = random.randint(1, min(41, n_codes**levels))
+    flat = torch.tensor(random.sample(range(n_codes**levels), n_items))
+    codes = torch.stack([flat // n_codes**level % n_codes for level in range(levels)], dim=1)
+    found = collision_catalog(Catalog(codes, n_codes=n_codes)).codes.tolist()
+    prefixes = [tuple(row[:-1]) for row in codes.tolist()]
+    assert found == [[*prefix, prefixes[:i].count(prefix)] for i, prefix in enumerate(prefixes)]
+
+
+def test_defaults():
+    config = TIGERConfig()
+    assert config.user_buckets == 2000 and config.backbone == BackboneConfig()
+    assert build(torch.zeros(7, 4, dtype=torch.long)).max_history == HISTORY
