@@ -238,7 +238,7 @@ def metrics(rows: dict[str, dict[str, Any]], *, names: tuple[str, ...] = ("recal
     for axis, name in zip(axes[0], names, strict=True):
         mean, low, high = (100 * np.array([row[name][end] for row in rows.values()]) for end in ("mean", "low", "high"))
         axis.errorbar(mean, place, xerr=[mean - low, high - mean], fmt="o", color=color, capsize=3)
-        axis.set_xlabel(f"{name.replace('ndcg', 'NDCG').replace('recall', 'Recall')} (%)")
+        axis.set_xlabel(f"{_metric(name)} (%)")
         axis.set_xlim(left=0)
         axis.grid(axis="y", alpha=0.3)
     axes[0, 0].set_yticks(place, list(rows))
@@ -273,6 +273,137 @@ def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth:
     axis.set_xlabel("events before the purchase")
     axis.set_ylabel("relevance p")
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def recall_by_k(
+    series: dict[str, dict[int, dict[str, Any]]],
+    *,
+    without: dict[str, Any] | None = None,
+    paper: dict[str, dict[int, float]] | None = None,
+    names: tuple[str, ...] = ("recall@5", "recall@10"),
+) -> Figure:
+    """Figure 3: metrics by the number of events in the curriculum, with 95% bands, one panel a metric, in per cent.
+
+    Args:
+        series: under each variant's name and k its metrics, each with mean, low and high.
+        without: metrics of the variant without a prefix, a horizontal line.
+        paper: the paper's curve of each metric, k to a share; drawn below on its own scale, for its data are others.
+        names: the metrics shown.
+    """
+    size = (4.2 * len(names), 3.6 + (2.2 if paper else 0))
+    heights = [3, 2] if paper else [1]
+    colors = sns.color_palette("colorblind", len(series))
+    figure, axes = plt.subplots(
+        len(heights), len(names), figsize=size, sharex=True, squeeze=False, layout="constrained", height_ratios=heights
+    )
+    for axis, name in zip(axes[0], names, strict=True):
+        if without is not None:
+            _band(axis, [-99, 99], [without[name]] * 2, color="0.4", label="without a prefix", linestyle="--")
+        for i, ((label, rows), color) in enumerate(zip(series.items(), colors, strict=True)):
+            k = sorted(rows)
+            _band(axis, k, [rows[i][name] for i in k], color=color, label=label, marker="os^D"[i % 4])
+        axis.set(title=_metric(name))
+    if paper:
+        for axis, name in zip(axes[1], names, strict=True):
+            k = sorted(paper[name])
+            axis.plot(k, [100 * paper[name][i] for i in k], color="0.2", marker=".", label="the paper, its own data")
+    for row in axes:
+        row[0].set_ylabel("%")
+    lengths = sorted({k for rows in series.values() for k in rows})
+    for axis in axes[-1]:
+        axis.set(xlabel="events in the curriculum, k", xticks=lengths, xlim=(lengths[0] - 0.3, lengths[-1] + 0.3))
+    handles = [one for row in axes[:, :1] for one in row[0].get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def _band(axis: Axes, x: list[float], rows: list[dict[str, float]], *, color: Any, **line: Any) -> None:
+    """A line through the means, in per cent, in a band from low to high."""
+    mean, low, high = (100 * np.array([row[end] for row in rows]) for end in ("mean", "low", "high"))
+    axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+    axis.plot(x, mean, color=color, **line)
+
+
+def _metric(name: str) -> str:
+    return name.replace("ndcg", "NDCG").replace("recall", "Recall")
+
+
+def methods(
+    rows: dict[str, dict[str, Any]],
+    *,
+    metric: str = "recall@10",
+    naive: tuple[str, ...] = (),
+    highlight: tuple[str, ...] = ("RCLRec",),
+) -> Figure:
+    """A metric of many methods with its 95% intervals, the best on top, in per cent.
+
+    Args:
+        rows: under each method's name its metrics, each with mean, low and high.
+        metric: the one shown.
+        naive: methods that need no training, drawn as grey squares.
+        highlight: methods drawn in orange, with a line through the figure.
+    """
+    order = sorted(rows, key=lambda name: rows[name][metric]["mean"], reverse=True)
+    figure, axis = plt.subplots(figsize=(7, 1.1 + 0.3 * len(order)), layout="constrained")
+    blue, orange, *_ = sns.color_palette("colorblind")
+    styles = {False: (blue, "o", "trained"), True: ("0.5", "s", "no training")}
+    for place, name in enumerate(order):
+        row = rows[name][metric]
+        color, mark, _ = styles[name in naive]
+        if name in highlight:
+            color, mark = orange, "D"
+            axis.axvline(100 * row["mean"], color=color, linewidth=0.8, linestyle=":", zorder=0)
+        mean, low, high = (100 * row[end] for end in ("mean", "low", "high"))
+        axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt=mark, color=color, capsize=3, markersize=6)
+    axis.set_yticks(range(len(order)), order)
+    for tick, name in zip(axis.get_yticklabels(), order, strict=True):
+        tick.set_fontweight("bold" if name in highlight else "normal")
+    if naive:
+        for color, mark, label in styles.values():
+            axis.plot([], [], mark, color=color, label=label)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    axis.set(xlabel=f"{_metric(metric)} (%)", ylim=(len(order) - 0.4, -0.6))
+    axis.set_xlim(left=0)
+    axis.grid(axis="y", alpha=0.3)
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def slices(rows: dict[str, dict[str, dict[str, Any]]], *, metric: str = "recall@10", title: str = "") -> Figure:
+    """A metric of several methods in each group of a slice, with 95% intervals, in per cent.
+
+    Args:
+        rows: under each method's and each group's name an `evaluation.slices.Group` as a dict: estimate (mean, low,
+            high) and targets, their number, which is written below the group.
+        metric: what is measured, for the axis; of differences, the line at 0 is drawn.
+        title: of the figure, as a rule the slice's name.
+    """
+    targets = {name: row["targets"] for groups in rows.values() for name, row in groups.items()}
+    order, width, colors = list(targets), 0.7 / len(rows), sns.color_palette("colorblind", len(rows))
+    figure, axis = plt.subplots(figsize=(max(5, 1.5 * len(order)), 3.6), layout="constrained")
+    for i, ((label, groups), color) in enumerate(zip(rows.items(), colors, strict=True)):
+        x = [order.index(name) + width * (i - (len(rows) - 1) / 2) for name in groups]
+        estimates = [row["estimate"] for row in groups.values()]
+        mean, low, high = (100 * np.array([e[end] for e in estimates]) for end in ("mean", "low", "high"))
+        error = [mean - low, high - mean]
+        axis.errorbar(x, mean, error, fmt="os^Dv<>P*X"[i % 10], color=color, label=label, capsize=2, markersize=6)
+    for place in range(1, len(order)):
+        axis.axvline(place - 0.5, color="0.9", linewidth=0.8, zorder=0)
+    if axis.get_ylim()[0] > 0:
+        axis.set_ylim(bottom=0)
+    else:  # differences
+        axis.axhline(0, color="grey", linewidth=0.8, zorder=0)
+    axis.set_xticks(range(len(order)), [f"{name}\n{targets[name]:,}" for name in order])
+    axis.set(
+        ylabel=f"{_metric(metric)} (%)", xlabel="group and its targets", xlim=(-0.5, len(order) - 0.5), title=title
+    )
+    figure.legend(loc="outside lower center", ncols=min(4, len(rows)), frameon=False)
     sns.despine(figure)
     plt.close(figure)
     return figure
