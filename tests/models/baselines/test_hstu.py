@@ -84,6 +84,8 @@ def test_buckets_by_hand():
     expected = torch.tensor([0, 0, 2, 13, 27, 37, 128])
     assert_close(time_bucket(torch.tensor(seconds)), expected)
     assert_close(time_bucket(-torch.tensor(seconds)), expected)
+    every = range(1, 40001)
+    assert time_bucket(torch.tensor(every)).tolist() == [math.floor(math.log(s) / 0.301) for s in every]
 
 
 def test_weight_by_hand():
