@@ -153,13 +153,13 @@ def train(args: Sequence[str]) -> None:
 
     from rclrec_mini.evaluation.experiments import ExperimentConfig, run_experiment
     from rclrec_mini.evaluation.methods import METHODS
-    from rclrec_mini.evaluation.presets import PRESETS
+    from rclrec_mini.evaluation.presets import MODELS
     from rclrec_mini.evaluation.presets import preset as experiment_preset
     from rclrec_mini.training.trainer import first_process
 
     @dataclass(frozen=True)
     class Size:
-        preset: Literal[tuple(PRESETS)] = "full"
+        preset: Literal[tuple(MODELS)] = "full"
         method: Literal[tuple(METHODS)] = "rclrec"
 
     size, _ = parse(train, Size, args, return_unknown_args=True, add_help=False)
@@ -167,7 +167,7 @@ def train(args: Sequence[str]) -> None:
 
     @dataclass(frozen=True, kw_only=True)
     class Train:
-        preset: Literal[tuple(PRESETS)] = "full"
+        preset: Literal[tuple(MODELS)] = "full"
         """full: the papers' sizes, for a GPU; mini: minutes on two cores, for ids of 16 codes; the flags below change
         it"""
         method: Literal[tuple(METHODS)] = "rclrec"

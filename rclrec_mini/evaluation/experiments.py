@@ -60,7 +60,7 @@ def pretrained(
     config: ExperimentConfig, materials: Materials, run: Path | str, *, progress: bool = True
 ) -> tuple[nn.Module, TrainResult]:
     """`pretrain`, and the model with its best weights."""
-    config = dataclasses.replace(config, model=METHODS[method_name(config.model)].of_first(config.model))
+    config = for_stage_one(config)
     model = _fresh(config, materials)
     rows = materials.split.train
     if model.every_event:
@@ -68,6 +68,11 @@ def pretrained(
     stage = Pretraining(model=model)
     result = _train(stage, model, config, config.pretrain, materials, rows, run, progress=progress)
     return model.eval(), result
+
+
+def for_stage_one(config: ExperimentConfig) -> ExperimentConfig:
+    """The config with what only stage two reads at its default: rows that differ in that share their stage one."""
+    return dataclasses.replace(config, model=METHODS[method_name(config.model)].of_first(config.model))
 
 
 def finetune(

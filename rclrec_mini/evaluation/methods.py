@@ -13,6 +13,11 @@ from torch import nn
 from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
+from rclrec_mini.models.baselines.bert4rec import BERT4Rec, BERT4RecConfig
+from rclrec_mini.models.baselines.gear import GEAR, GEARConfig
+from rclrec_mini.models.baselines.hstu import HSTU, HSTUConfig
+from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
+from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, collision_catalog
 from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Sometimes, user_profiles
 from rclrec_mini.models.rclrec import LossConfig, RCLRec
 
@@ -28,16 +33,6 @@ class RCLRecConfig:
     user_buckets: int = 2000  # user ids are hashed into as many
     loss: LossConfig = field(default_factory=LossConfig)
     prefix_share: float = 0.0  # ours: share of pre-training samples that also see a random prefix
-
-
-@dataclass(frozen=True)
-class Method:
-    """How the models of a method are made."""
-
-    config: type  # of its model
-    first: Callable[[Any, Materials], nn.Module]  # with fresh weights
-    second: Callable[[Any, Materials, nn.Module], nn.Module]  # from the model that stage one trained
-    of_first: Callable[[Any], Any]  # the config with what stage one does not use at its default
 
 
 def check_codes(backbone: BackboneConfig, materials: Materials) -> None:
@@ -107,8 +102,37 @@ def _rclrec_of_first(config: RCLRecConfig) -> RCLRecConfig:
     return replace(plain, k=config.k, loss=LossConfig(prefix_loss=config.loss.prefix_loss))
 
 
+def _same(config: Any) -> Any:
+    return config
+
+
+def _go_on(config: Any, materials: Materials, trained: nn.Module) -> nn.Module:
+    return trained
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the models of a method are made."""
+
+    title: str  # as the paper writes it
+    config: type  # of its model
+    first: Callable[[Any, Materials], nn.Module]  # of stage one, with fresh weights
+    second: Callable[[Any, Materials, nn.Module], nn.Module] = _go_on  # of stage two, from that of stage one
+    of_first: Callable[[Any], Any] = _same  # the config with what stage one does not use at its default
+
+
+def _tiger(config: TIGERConfig, materials: Materials) -> TIGER:
+    check_codes(config.backbone, materials)
+    return TIGER(config=config, codes=collision_catalog(materials.catalog).codes)
+
+
 METHODS = {
-    "rclrec": Method(RCLRecConfig, pretraining_rclrec, finetuning_rclrec, _rclrec_of_first),
+    "sasrec": Method("SASRec", SASRecConfig, lambda c, m: SASRec(config=c, n_items=m.sequences.n_items)),
+    "bert4rec": Method("BERT4Rec", BERT4RecConfig, lambda c, m: BERT4Rec(config=c, n_items=m.sequences.n_items)),
+    "hstu": Method("HSTU", HSTUConfig, lambda c, m: HSTU(config=c, n_items=m.sequences.n_items)),
+    "tiger": Method("TIGER", TIGERConfig, _tiger),
+    "gear": Method("GEAR", GEARConfig, lambda c, m: GEAR(config=c, n_items=m.sequences.n_items)),
+    "rclrec": Method("RCLRec", RCLRecConfig, pretraining_rclrec, finetuning_rclrec, _rclrec_of_first),
 }
 
 

@@ -7,23 +7,43 @@ from rclrec_mini.evaluation.experiments import ExperimentConfig
 from rclrec_mini.evaluation.methods import METHODS, RCLRecConfig
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import BackboneConfig
+from rclrec_mini.models.baselines.bert4rec import BERT4RecConfig
+from rclrec_mini.models.baselines.gear import GEARConfig
+from rclrec_mini.models.baselines.hstu import HSTUConfig
+from rclrec_mini.models.baselines.sasrec import SASRecConfig
+from rclrec_mini.models.baselines.tiger import TIGERConfig
 from rclrec_mini.training.trainer import TrainConfig
 
 MINI_BACKBONE = BackboneConfig(
     codes=16, d=64, heads=2, encoder_layers=2, decoder_layers=1, ffn=256, dropout=0.0, causal=True
 )
-MINI_PRETRAIN = TrainConfig(epochs=100, max_steps=6000, batch_size=8, lr=4e-3, evaluate_every=2000, patience=0)
+MINI = {"d": 64, "heads": 2, "layers": 2, "dropout": 0.0}
+FULL = {"d": 256, "heads": 8, "layers": 4, "dropout": 0.1}
 
-PRESETS: dict[str, dict[str, Any]] = {
+MODELS: dict[str, dict[str, Any]] = {
     "mini": {
-        "rclrec": {"model": RCLRecConfig(backbone=MINI_BACKBONE), "pretrain": MINI_PRETRAIN},
+        "sasrec": SASRecConfig(**MINI, ffn=256),
+        "bert4rec": BERT4RecConfig(**MINI, ffn=256),
+        "hstu": HSTUConfig(**MINI),
+        "tiger": TIGERConfig(backbone=replace(MINI_BACKBONE, behaviors=1)),
+        "gear": GEARConfig(**MINI),
+        "rclrec": RCLRecConfig(backbone=MINI_BACKBONE),
     },
     "full": {
-        "rclrec": {},
+        "sasrec": SASRecConfig(**FULL, ffn=1024),
+        "bert4rec": BERT4RecConfig(**FULL, ffn=1024),
+        "hstu": HSTUConfig(**FULL),
+        "tiger": TIGERConfig(),
+        "gear": GEARConfig(**FULL),
+        "rclrec": RCLRecConfig(),
     },
 }
-COMMON: dict[str, dict[str, Any]] = {  # of all methods
-    "mini": {"finetune": TrainConfig(epochs=10, batch_size=64, lr=1e-3, patience=3), "validation_targets": 1000},
+TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
+    "mini": {
+        "pretrain": TrainConfig(epochs=100, max_steps=6000, batch_size=8, lr=4e-3, evaluate_every=1500, patience=2),
+        "finetune": TrainConfig(epochs=10, batch_size=64, lr=1e-3, patience=3),
+        "validation_targets": 1000,
+    },
     "full": {},
 }
 
@@ -32,14 +52,14 @@ def preset(name: str, method: str = "rclrec", **changes: Any) -> ExperimentConfi
     """The configuration of a method in the preset `mini` (minutes on two cores) or `full` (the papers' sizes, for a
     GPU), with some fields changed.
 
-    mini differs from the paper in its sizes and in one thing that is ours: a causal encoder, which predicts all
-    events of a history in one pass and so learns from many times as many targets in the same time.
+    All methods of a preset train alike: as many samples, steps and evaluations. mini differs from the papers in its
+    sizes and in one thing that is ours: the encoders of generative methods are causal and predict all events of a
+    history in one pass, and so learn from many times as many targets in the same time.
 
     Raises:
         InputError: there is no such preset or method.
     """
-    for what, found, known in (("preset", name, PRESETS), ("method", method, METHODS)):
+    for what, found, known in (("preset", name, MODELS), ("method", method, METHODS)):
         if found not in known:
             raise InputError(f"{what} {found}: expected one of {', '.join(known)}")
-    default = ExperimentConfig(model=METHODS[method].config())
-    return replace(default, **{**COMMON[name], **PRESETS[name].get(method, {}), **changes})
+    return replace(ExperimentConfig(model=MODELS[name][method]), **{**TRAINING[name], **changes})
