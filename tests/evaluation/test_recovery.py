@@ -4,6 +4,8 @@ import torch
 
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.evaluation.recovery import attention_recovery, most_attended
+from rclrec_mini.models.baselines.hstu import HSTU, HSTUConfig
+from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 
 
 class Looks(torch.nn.Module):
@@ -42,3 +44,26 @@ def test_attention_recovery_by_hand(batch_size):
     more = attention_recovery(Looks(), sequences, journey, np.array([4]), k=3, batch_size=batch_size)
     assert more["precision"] == pytest.approx(1 / 3)  # rows 2, 0, 3
     assert attention_recovery(Looks(), sequences, journey, np.array([], int))["recall"].shape == (0,)
+
+
+@pytest.mark.parametrize("method", ["sasrec", "hstu"])
+def test_attention_of_the_baselines_as_a_loop_ranks_it(method):
+    rng = np.random.default_rng(0)
+    offsets = np.array([0, 17, 19, 42])
+    sequences = Sequences(rng.integers(0, 53, 42), rng.integers(0, 4, 42), np.arange(42) * 907, offsets, n_items=53)
+    journey, rows = torch.from_numpy(rng.integers(-1, 3, 42)), np.array([16, 18, 29, 41, 3])
+    torch.manual_seed(1)
+    if method == "sasrec":
+        model = SASRec(config=SASRecConfig(d=26, max_history=11), n_items=53).eval()
+    else:
+        model = HSTU(config=HSTUConfig(d=26, heads=2, max_history=11), n_items=53).eval()
+    found = attention_recovery(model, sequences, journey, rows, k=3, batch_size=2)
+    for i, row in enumerate(rows):
+        batch = sequences.batch(np.array([row]), 11)
+        weight = model.attention(batch)[0].tolist()
+        history = np.arange(row - len(weight), row)  # a batch of one has no padding
+        chosen = sorted(range(len(weight)), key=lambda t: (weight[t], t))[-3:]
+        true = (journey[history] == journey[row]).numpy() & (int(journey[row]) >= 0)
+        hits = true[chosen].sum() if true.any() else np.nan
+        assert found["precision"][i] == pytest.approx(hits / len(chosen), nan_ok=True)
+        assert found["recall"][i] == pytest.approx(hits / max(1, true.sum()), nan_ok=True)
