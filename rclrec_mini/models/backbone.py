@@ -21,7 +21,7 @@ so with a causal encoder one pass over a history can predict each event from the
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -115,34 +115,46 @@ def feed_forward(config: BackboneConfig) -> nn.Sequential:
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward."""
+    """Pre-norm self-attention and feed-forward.
 
-    def __init__(self, config: BackboneConfig):
+    Args:
+        config: the sizes.
+        ffn: a feed-forward of another kind; it also gets what `forward` is given as `context`.
+    """
+
+    def __init__(self, config: BackboneConfig, ffn: nn.Module | None = None):
         super().__init__()
         self.norm = nn.LayerNorm(config.d)
         self.attention = Attention(d=config.d, heads=config.heads, dropout=config.dropout)
-        self.ffn = feed_forward(config)
+        self.ffn = ffn or feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor, *context: Any) -> Tensor:
         """x (B, T, d), bias (B, h, T, T) -> (B, T, d)"""
         y = self.norm(x)
         x = x + self.dropout(self.attention(y, self.attention.keys_values(y), bias))
-        return x + self.dropout(self.ffn(x))
+        return x + self.dropout(self.ffn(x, *context))
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm causal self-attention within a target, cross-attention to the history, feed-forward."""
+    """Pre-norm causal self-attention within a target, cross-attention to the history, feed-forward.
 
-    def __init__(self, config: BackboneConfig):
+    Args:
+        config: the sizes.
+        ffn: a feed-forward of another kind; it also gets what `forward` is given as `context`.
+    """
+
+    def __init__(self, config: BackboneConfig, ffn: nn.Module | None = None):
         super().__init__()
         self.self_norm, self.cross_norm = nn.LayerNorm(config.d), nn.LayerNorm(config.d)
         self.self_attention = Attention(d=config.d, heads=config.heads, dropout=config.dropout)
         self.cross_attention = Attention(d=config.d, heads=config.heads, dropout=config.dropout)
-        self.ffn = feed_forward(config)
+        self.ffn = ffn or feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor, history: KeysValues, history_bias: Tensor) -> tuple[Tensor, KeysValues]:
+    def forward(
+        self, x: Tensor, bias: Tensor, history: KeysValues, history_bias: Tensor, *context: Any
+    ) -> tuple[Tensor, KeysValues]:
         """x (B, G, S, d), bias broadcastable to (B, G, h, S, S) -> x, and the self-attention's keys and values.
 
         history (B, h, T, d/h), history_bias broadcastable to (B, h, G S, T)
@@ -150,12 +162,12 @@ class DecoderLayer(nn.Module):
         y = self.self_norm(x)
         own = self.self_attention.keys_values(y)
         x = x + self.dropout(self.self_attention(y, own, bias))
-        return self.look_back(x.flatten(1, 2), history, history_bias).view(x.shape), own
+        return self.look_back(x.flatten(1, 2), history, history_bias, *context).view(x.shape), own
 
-    def look_back(self, x: Tensor, history: KeysValues, history_bias: Tensor) -> Tensor:
+    def look_back(self, x: Tensor, history: KeysValues, history_bias: Tensor, *context: Any) -> Tensor:
         """Cross-attention and feed-forward: (B, G S, d) -> (B, G S, d)"""
         x = x + self.dropout(self.cross_attention(self.cross_norm(x), history, history_bias))
-        return x + self.dropout(self.ffn(x))
+        return x + self.dropout(self.ffn(x, *context))
 
 
 class DecoderState(NamedTuple):
@@ -168,6 +180,42 @@ class DecoderState(NamedTuple):
     prefix_bias: Tensor  # (B, 1, 1, P)
     own: list[KeysValues]
     written: Tensor  # sum of the token embeddings of each beam (B, G, d)
+
+
+def run(
+    layers: nn.ModuleList, x: Tensor, valid: Tensor, history: Tensor, history_bias: Tensor, *context: Any
+) -> tuple[Tensor, DecoderState]:
+    """Decoder layers on all tokens of G targets at once, each token seeing the earlier ones of its own target.
+
+    x (B, G, S, d), valid (B, G, S), history (B, T, d), history_bias (B, h, 1 | G S, T) -> x, state for G = 1
+    """
+    causal = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device).tril()
+    bias = masked(x.new_zeros(()), causal & valid[:, :, None, None])  # (B, G, 1, S, S)
+    memory = [layer.cross_attention.keys_values(history) for layer in layers]
+    prefix = []
+    for layer, keys_values in zip(layers, memory, strict=True):
+        x, own = layer(x, bias, keys_values, history_bias, *context)
+        prefix.append(KeysValues(own.keys[:, 0], own.values[:, 0]))
+    prefix_bias = masked(x.new_zeros(()), valid[:, :1, None])  # (B, 1, 1, S)
+    return x, DecoderState(memory, history_bias, prefix, prefix_bias, [], torch.zeros_like(x[:, :1, 0]))
+
+
+def extend(
+    layers: nn.ModuleList, x: Tensor, state: DecoderState, parents: Tensor, *context: Any
+) -> tuple[Tensor, list[KeysValues]]:
+    """Decoder layers on one new token a beam: x (B, G, d), parents (B, G) -> x, keys and values of the beams' tokens"""
+    own = []
+    for i, layer in enumerate(layers):
+        y = layer.self_norm(x)
+        new = KeysValues(*(t.unsqueeze(3) for t in layer.self_attention.keys_values(y)))  # (B, h, G, 1, d/h)
+        if state.own:
+            _, heads, _, written, width = state.own[i].keys.shape
+            index = parents[:, None, :, None, None].expand(-1, heads, -1, written, width)
+            new = KeysValues(*(torch.cat([o.gather(2, index), n], 3) for o, n in zip(state.own[i], new, strict=True)))
+        x = x + layer.self_attention.beams(y, state.prefix[i], state.prefix_bias, new)
+        x = layer.look_back(x, state.history[i], state.history_bias, *context)
+        own.append(new)
+    return x, own
 
 
 class Backbone(nn.Module):
@@ -275,18 +323,7 @@ class Backbone(nn.Module):
         written = state.written.gather(1, parents[..., None].expand(-1, -1, self.config.d))
         written = written + self.token_embedding(tokens + level * self.config.codes)
         x = written + self.slot_embedding.weight[0] + self.level_embedding.weight[level + 1]  # (B, G, d)
-        own = []
-        for i, layer in enumerate(self.decoder):
-            y = layer.self_norm(x)
-            new = KeysValues(*(t.unsqueeze(3) for t in layer.self_attention.keys_values(y)))  # (B, h, G, 1, d/h)
-            if state.own:
-                index = parents[:, None, :, None, None].expand(-1, new.keys.shape[1], -1, level, new.keys.shape[-1])
-                new = KeysValues(
-                    *(torch.cat([o.gather(2, index), n], 3) for o, n in zip(state.own[i], new, strict=True))
-                )
-            x = x + layer.self_attention.beams(y, state.prefix[i], state.prefix_bias, new)
-            x = layer.look_back(x, state.history[i], state.history_bias)
-            own.append(new)
+        x, own = extend(self.decoder, x, state, parents)
         return state._replace(own=own, written=written), self.head(self.decoder_norm(x), level + 1)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -333,14 +370,5 @@ class Backbone(nn.Module):
 
     def _run(self, x: Tensor, valid: Tensor, history: Tensor, history_bias: Tensor) -> tuple[Tensor, DecoderState]:
         """x (B, G, S, d), valid (B, G, S), history_bias (B, h, 1 | G S, T) -> (B, G, S, d), state for G = 1"""
-        causal = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device).tril()
-        bias = masked(x.new_zeros(()), causal & valid[:, :, None, None])  # (B, G, 1, S, S)
-        memory = [layer.cross_attention.keys_values(history) for layer in self.decoder]
-        prefix = []
-        for layer, keys_values in zip(self.decoder, memory, strict=True):
-            x, own = layer(x, bias, keys_values, history_bias)
-            prefix.append(KeysValues(own.keys[:, 0], own.values[:, 0]))
-        prefix_bias = masked(x.new_zeros(()), valid[:, :1, None])  # (B, 1, 1, S)
-        return self.decoder_norm(x), DecoderState(
-            memory, history_bias, prefix, prefix_bias, [], torch.zeros_like(x[:, :1, 0])
-        )
+        x, state = run(self.decoder, x, valid, history, history_bias)
+        return self.decoder_norm(x), state
