@@ -15,8 +15,8 @@ difference to w/o RCPM with 95% intervals, over all test targets and by slices, 
 selector finds, and what naive baselines reach.
 
 The knob `events` keeps the number of purchases a user: longer histories are then sparser ones. All shops have the
-same steps of training, so the knob `users` changes how many different events and purchases these see. With the defaults a
-shop takes about three minutes on one thread, the rows with repairs two more.
+same steps of training, so the knob `users` changes how many different events and purchases these see. With the
+defaults a shop takes about three minutes on one thread, the rows with repairs two more.
 """
 
 import time
@@ -38,7 +38,7 @@ from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summarize
 from rclrec_mini.evaluation.presets import preset
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
-from rclrec_mini.evaluation.slices import by_slice, slices
+from rclrec_mini.evaluation.slices import Slice, by_slice, slices
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
 from rclrec_mini.models.rclrec import LossConfig
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
@@ -188,7 +188,8 @@ def collect_shop(config: Config, name: str, seed: int) -> dict[str, Any]:
     materials = make_shop(config, name, seed)
     scores = {row: load_file(row_folder(config, name, seed, row) / "test.safetensors") for row in done}
     rows, user = materials.split.test, materials.sequences.user_of(materials.split.test)
-    cuts = slices(materials.sequences, materials.split, rows, max_history=50, journey=materials.journey)
+    seen = experiment(config, BASE, seed).model.backbone.max_history
+    cuts = slices(materials.sequences, materials.split, rows, max_history=seen, journey=materials.journey)
     cuts = [cut for cut in cuts if cut.name in SLICES]
     knob, _, value = name.partition(" ")
     return {
@@ -204,7 +205,9 @@ def collect_shop(config: Config, name: str, seed: int) -> dict[str, Any]:
     }
 
 
-def collect_row(scores: dict[str, dict[str, np.ndarray]], row: str, user: np.ndarray, cuts: list) -> dict[str, Any]:
+def collect_row(
+    scores: dict[str, dict[str, np.ndarray]], row: str, user: np.ndarray, cuts: list[Slice]
+) -> dict[str, Any]:
     values = scores[row]
     found: dict[str, Any] = {m: asdict(e) for m, e in summarize({m: values[m] for m in METRICS}).items()}
     if BASE in scores and row != BASE:
