@@ -29,6 +29,7 @@ from rclrec_mini.data.sequences import Batch
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
+from rclrec_mini.models.dropout import Dropout
 
 EPS = 1e-12  # of every LayerNorm, as in BERT
 
@@ -62,7 +63,7 @@ class BERT4RecLayer(nn.Module):
         self.query, self.key_value, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.ffn = nn.Sequential(nn.Linear(d, config.ffn), nn.GELU(), nn.Linear(config.ffn, d))
         self.attention_norm, self.ffn_norm = nn.LayerNorm(d, eps=EPS), nn.LayerNorm(d, eps=EPS)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, bias: Tensor, *, newest: bool = False) -> Tensor:
         """States of all Q = S positions, or with `newest` of the last alone, Q = 1.
@@ -107,7 +108,7 @@ class BERT4Rec(nn.Module):
         self.layers = nn.ModuleList(BERT4RecLayer(config) for _ in range(config.layers))
         self.head = nn.Sequential(nn.Linear(config.d, config.d), nn.GELU(), nn.LayerNorm(config.d, eps=EPS))
         self.item_bias = nn.Parameter(torch.zeros(n_items))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)

@@ -31,6 +31,7 @@ from rclrec_mini.data.sequences import Batch, Events
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
+from rclrec_mini.models.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ class SASRecLayer(nn.Module):
         self.query = nn.Linear(d, d)
         self.key_value = nn.Linear(d, 2 * d)
         self.ffn = nn.Sequential(
-            nn.Linear(d, config.ffn), nn.ReLU(), nn.Dropout(config.dropout),
-            nn.Linear(config.ffn, d), nn.Dropout(config.dropout),
+            nn.Linear(d, config.ffn), nn.ReLU(), Dropout(config.dropout),
+            nn.Linear(config.ffn, d), Dropout(config.dropout),
         )  # fmt: skip
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, bias: Tensor, *, newest: bool = False) -> tuple[Tensor, Tensor]:
         """States of all Q = T events, or with `newest` of the last alone, Q = 1, and the attention they used.
@@ -105,7 +106,7 @@ class SASRec(nn.Module):
         self.position_embedding = nn.Embedding(config.max_history, config.d)  # 0 is the newest event
         self.layers = nn.ModuleList(SASRecLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.d, eps=1e-8)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=config.d**-0.5)
