@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from rclrec_mini import __version__
-from rclrec_mini.files import InputError, write_json
+from rclrec_mini.files import InputError, whole_file, write_json
 
 Options = TypeVar("Options")
 
@@ -263,7 +263,58 @@ def recommend(args: Sequence[str]) -> None:
             print(f"  {rank:>3}. {item['raw_id']}  {item['score']:.2f}  {item.get('title', '')}".rstrip())
 
 
-VERBS = {verb.__name__: verb for verb in (simulate, prepare, tokenize, train, evaluate, recommend)}
+def reproduce(args: Sequence[str]) -> None:
+    """Table 1, Table 2 or Figure 3 of the paper: every row over seeds, resumed where it was stopped."""
+    from tyro.conf import Positional
+
+    from rclrec_mini.evaluation import reports, studies
+    from rclrec_mini.evaluation.methods import METHODS
+    from rclrec_mini.evaluation.presets import MODELS
+
+    @dataclass(frozen=True, kw_only=True)
+    class Reproduce:
+        table: Positional[Literal["table1", "table2", "figure3"]]
+        """what to reproduce; the three share what runs they can"""
+        out: Path
+        """the folder of the study, where runs and reports go; the same for all three"""
+        preset: Literal[tuple(MODELS)] = "mini"
+        """sizes and schedules: mini (two cores) or full (a GPU)"""
+        data: Path | None = None
+        """a prepared data set, a folder; default: the simulated shop of the preset"""
+        ids: Path | None = None
+        """its semantic ids, the folder that tokenize wrote; default: made with the preset's number of codes"""
+        methods: tuple[Literal[tuple(METHODS)], ...] = tuple(METHODS)
+        """rows of table1"""
+        seeds: tuple[int, ...] = (0, 1, 2)
+        """each row is trained once with each"""
+        workers: int = 1
+        """processes that take runs side by side; 2 on two cores"""
+        threads: int = 0
+        """threads of each process; default 0: one with several workers, else as many as torch takes"""
+        collect: bool = False
+        """train nothing, write the reports from the runs that are finished"""
+
+    options = parse(reproduce, Reproduce, args)
+    study = studies.make_study(
+        options.out, preset_name=options.preset, data=options.data, ids=options.ids, seeds=options.seeds
+    )
+    rows = studies.rows_of(options.table, options.methods)
+    if not options.collect:
+        threads = options.threads or int(options.workers > 1)
+        studies.run_study(study, rows, workers=options.workers, threads=threads)
+    result = reports.write_report(study, options.table, rows, preset_name=options.preset)
+    if options.table == "figure3":
+        from rclrec_mini.views.figures import recall_by_k
+
+        trained = result["rows"]
+        by_k = {k: trained[name] for k, name in studies.LENGTHS.items() if name in trained}
+        figure = recall_by_k({"RCLRec": by_k}, without=trained.get(studies.BASE))
+        with whole_file(options.out / "figure3.png") as partial:
+            figure.savefig(partial, dpi=150, format="png")
+    print((options.out / f"{options.table}.md").read_text(encoding="utf-8"))
+
+
+VERBS = {verb.__name__: verb for verb in (simulate, prepare, tokenize, train, evaluate, recommend, reproduce)}
 
 
 def usage() -> str:

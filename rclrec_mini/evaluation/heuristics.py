@@ -5,6 +5,7 @@
     FrequencyDecay   history items by sum over their events of weight[behaviour] * 0.5 ** (age / half-life);
                      people buy what they looked at, so this is the strongest of them
     Markov           items that followed the history's items in training, by transition frequency
+    CoOccurrence     items that stood near the history's items in training, before or after, normalised as a cosine
 
 All have `rank(sequences, rows, k) -> items (n, k) int64`: the k best items for the targets at `rows`, from at most
 `max_history` events before each. Lists shorter than k are filled with the most popular items that they lack; -1 is
@@ -192,7 +193,6 @@ class Markov:
     def __init__(self, config: MarkovConfig, *, transitions: sparse.csr_array, popularity: Popularity):
         self.config = config
         self.transitions = transitions
-        self.popularity = popularity
         decay = FrequencyDecayConfig(half_life=config.half_life, max_history=config.max_history)
         self.history = FrequencyDecay(decay, popularity=popularity)
 
@@ -204,34 +204,98 @@ class Markov:
         return cls(config, transitions=transitions, popularity=Popularity.fit(sequences, split))
 
     def rank(self, sequences: Sequences, rows: np.ndarray, k: int) -> np.ndarray:
-        lists = [
-            padded_lists(self.history.scores(sequences, chunk) @ self.transitions, k)
-            for chunk in _chunks(rows, self.config.max_history * self.config.neighbours)
-        ]
-        return self.popularity.fill(np.concatenate(lists))
+        return _rank_related(self.history, self.transitions, sequences, rows, k)
 
 
 def count_transitions(sequences: Sequences, train_event: np.ndarray, config: MarkovConfig) -> sparse.csr_array:
-    """P(j | i) of the `neighbours` likeliest j of each i, (n_items, n_items). Works on blocks of source items that
-    share about ten million pairs, so memory does not grow with the log's pairs."""
-    later = np.flatnonzero(train_event)
-    before = sequences.history_length(later)
-    frequency = np.bincount(sequences.item[later], minlength=sequences.n_items).cumsum()
-    blocks = 1 + len(later) * config.span // (5 * CELLS)
-    edges = np.searchsorted(frequency, np.linspace(0, len(later), blocks + 1)[1:-1])
+    """P(j | i) of the `neighbours` likeliest j of each i, (n_items, n_items)"""
     parts = []
-    for first, end in zip([0, *edges], [*edges, sequences.n_items], strict=True):
-        shape = (end - first, sequences.n_items)
-        counts = sparse.csr_array(shape)
-        for lag in range(1, config.span + 1):
-            target = later[before >= lag]
-            source = sequences.item[target - lag]
-            here = (source >= first) & (source < end)
-            source, target = source[here] - first, sequences.item[target[here]]
-            counts += sparse.csr_array((np.full(len(source), 1 / lag), (source, target)), shape=shape)
+    for _, counts in _pair_counts(sequences, train_event, [1 / lag for lag in range(1, config.span + 1)]):
         total = np.maximum(counts.sum(axis=1), 1e-300)
         parts.append(best_of_rows(sparse.diags_array(1 / total) @ counts, config.neighbours))
     return sparse.vstack(parts, format="csr")
+
+
+@dataclass(frozen=True)
+class CoOccurrenceConfig:
+    """Item-to-item similarity."""
+
+    span: int = 10  # two events of a user co-occur if at most so many places apart
+    neighbours: int = 100  # most similar items kept of an item
+    half_life: float = 4.0  # events, decay of the history's items
+    max_history: int = 50  # events
+
+
+class CoOccurrence:
+    """Items by how often they co-occurred with the history's items in training: sum_i h_i C_ij / sqrt(n_i n_j), where
+    h is the history's decayed frequency, C_ij counts pairs of nearby events of a user, and n_i events. An
+    item is related to itself as far as users come back to it.
+
+    Args:
+        config: see `CoOccurrenceConfig`.
+        similarity: C_ij / sqrt(n_i n_j), sparse (n_items, n_items).
+        popularity: fills short lists.
+    """
+
+    def __init__(self, config: CoOccurrenceConfig, *, similarity: sparse.csr_array, popularity: Popularity):
+        self.config = config
+        self.similarity = similarity
+        decay = FrequencyDecayConfig(half_life=config.half_life, max_history=config.max_history)
+        self.history = FrequencyDecay(decay, popularity=popularity)
+
+    @classmethod
+    def fit(cls, sequences: Sequences, split: Split, *, config: CoOccurrenceConfig | None = None) -> "CoOccurrence":
+        """Count pairs of training events of the same user."""
+        config = config or CoOccurrenceConfig()
+        popularity = Popularity.fit(sequences, split)
+        scale = 1 / np.sqrt(np.maximum(popularity.score, 1))
+        parts = [
+            best_of_rows(sparse.diags_array(scale[block]) @ counts @ sparse.diags_array(scale), config.neighbours)
+            for block, counts in _pair_counts(sequences, split.train_event, [1.0] * config.span, symmetric=True)
+        ]
+        return cls(config, similarity=sparse.vstack(parts, format="csr"), popularity=popularity)
+
+    def rank(self, sequences: Sequences, rows: np.ndarray, k: int) -> np.ndarray:
+        return _rank_related(self.history, self.similarity, sequences, rows, k)
+
+
+def _pair_counts(
+    sequences: Sequences, train_event: np.ndarray, weights: list[float], *, symmetric: bool = False
+) -> Iterator[tuple[slice, sparse.csr_array]]:
+    """Pairs of training events of a user, counted by (item, item `lag` events later) with weight `weights[lag - 1]`,
+    and the other way round too if symmetric.
+
+    Works on blocks of source items that share about ten million pairs, so memory does not grow with the log's pairs:
+    yields the block and its counts (block, n_items).
+    """
+    later = np.flatnonzero(train_event)
+    before = sequences.history_length(later)
+    frequency = np.bincount(sequences.item[later], minlength=sequences.n_items).cumsum()
+    blocks = 1 + len(later) * len(weights) * (1 + symmetric) // (5 * CELLS)
+    edges = np.searchsorted(frequency, np.linspace(0, len(later), blocks + 1)[1:-1])
+    for first, end in zip([0, *edges], [*edges, sequences.n_items], strict=True):
+        shape = (end - first, sequences.n_items)
+        counts = sparse.csr_array(shape)
+        for lag, weight in enumerate(weights, start=1):
+            target = later[before >= lag]
+            pairs = [(sequences.item[target - lag], sequences.item[target])]
+            for source, other in pairs + [pair[::-1] for pair in pairs if symmetric]:
+                here = (source >= first) & (source < end)
+                row = source[here] - first
+                counts += sparse.csr_array((np.full(len(row), weight), (row, other[here])), shape=shape)
+        yield slice(first, end), counts
+
+
+def _rank_related(
+    history: FrequencyDecay, related: sparse.csr_array, sequences: Sequences, rows: np.ndarray, k: int
+) -> np.ndarray:
+    """Items by sum_i h_i related_ij, then the popular ones: (n,) -> (n, k)"""
+    most = max(1, int(np.diff(related.indptr).max(initial=0)))
+    lists = [
+        padded_lists(history.scores(sequences, chunk) @ related, k)
+        for chunk in _chunks(rows, history.config.max_history * most)
+    ]
+    return history.popularity.fill(np.concatenate(lists))
 
 
 def best_of_rows(matrix: sparse.csr_array, k: int) -> sparse.csr_array:

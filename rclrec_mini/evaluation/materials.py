@@ -47,6 +47,10 @@ class Materials:
             data_hash=data_hash,
         )
 
+    def label(self) -> str:
+        """What results from these data must be called."""
+        return read_json(self.folder / "manifest.json")["source"].replace("simulated-shop", "the simulated shop")
+
     def purchases(self) -> np.ndarray:
         """Rows of the training purchases, the samples of fine-tuning."""
         rows = self.split.train

@@ -16,6 +16,8 @@ from rclrec_mini.models.backbone import Backbone, BackboneConfig
 from rclrec_mini.models.baselines.bert4rec import BERT4Rec, BERT4RecConfig
 from rclrec_mini.models.baselines.gear import GEAR, GEARConfig
 from rclrec_mini.models.baselines.hstu import HSTU, HSTUConfig
+from rclrec_mini.models.baselines.mbgen import MBGen, MBGenConfig
+from rclrec_mini.models.baselines.pbat import PBAT, PBATConfig
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, collision_catalog
 from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Sometimes, user_profiles
@@ -126,11 +128,22 @@ def _tiger(config: TIGERConfig, materials: Materials) -> TIGER:
     return TIGER(config=config, codes=collision_catalog(materials.catalog).codes)
 
 
+def _mbgen(config: MBGenConfig, materials: Materials) -> MBGen:
+    check_codes(config.backbone, materials)
+    return MBGen(config=config, codes=materials.catalog.codes)
+
+
 METHODS = {
     "sasrec": Method("SASRec", SASRecConfig, lambda c, m: SASRec(config=c, n_items=m.sequences.n_items)),
     "bert4rec": Method("BERT4Rec", BERT4RecConfig, lambda c, m: BERT4Rec(config=c, n_items=m.sequences.n_items)),
+    "pbat": Method(
+        "PBAT",
+        PBATConfig,
+        lambda c, m: PBAT(config=c, n_items=m.sequences.n_items, n_users=m.sequences.n_users),
+    ),
     "hstu": Method("HSTU", HSTUConfig, lambda c, m: HSTU(config=c, n_items=m.sequences.n_items)),
     "tiger": Method("TIGER", TIGERConfig, _tiger),
+    "mbgen": Method("MBGen", MBGenConfig, _mbgen),
     "gear": Method("GEAR", GEARConfig, lambda c, m: GEAR(config=c, n_items=m.sequences.n_items)),
     "rclrec": Method("RCLRec", RCLRecConfig, pretraining_rclrec, finetuning_rclrec, _rclrec_of_first),
 }

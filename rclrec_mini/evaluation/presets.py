@@ -10,6 +10,8 @@ from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.baselines.bert4rec import BERT4RecConfig
 from rclrec_mini.models.baselines.gear import GEARConfig
 from rclrec_mini.models.baselines.hstu import HSTUConfig
+from rclrec_mini.models.baselines.mbgen import MBGenConfig
+from rclrec_mini.models.baselines.pbat import PBATConfig
 from rclrec_mini.models.baselines.sasrec import SASRecConfig
 from rclrec_mini.models.baselines.tiger import TIGERConfig
 from rclrec_mini.training.trainer import TrainConfig
@@ -24,16 +26,20 @@ MODELS: dict[str, dict[str, Any]] = {
     "mini": {
         "sasrec": SASRecConfig(**MINI, ffn=256),
         "bert4rec": BERT4RecConfig(**MINI, ffn=256),
+        "pbat": PBATConfig(**{**MINI, "d": 32}),  # a mean and a covariance of 32 each
         "hstu": HSTUConfig(**MINI),
         "tiger": TIGERConfig(backbone=replace(MINI_BACKBONE, behaviors=1)),
+        "mbgen": MBGenConfig(backbone=MINI_BACKBONE),
         "gear": GEARConfig(**MINI),
         "rclrec": RCLRecConfig(backbone=MINI_BACKBONE),
     },
     "full": {
         "sasrec": SASRecConfig(**FULL, ffn=1024),
         "bert4rec": BERT4RecConfig(**FULL, ffn=1024),
+        "pbat": PBATConfig(**{**FULL, "d": 128, "layers": 2}),
         "hstu": HSTUConfig(**FULL),
         "tiger": TIGERConfig(),
+        "mbgen": MBGenConfig(),
         "gear": GEARConfig(**FULL),
         "rclrec": RCLRecConfig(),
     },

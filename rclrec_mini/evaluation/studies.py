@@ -8,7 +8,7 @@ that are resumed one by one and may run side by side:
     rows         stage two, and the ranks of all test targets
 
     out/
-      reproduce.json               what the folder belongs to: data, ids, configs, grid
+      study.json                   what the folder belongs to: data, ids, configs, grid
       data/ ids/                   where none are given: the simulated shop of the preset
       search/METHOD/POINT/         runs of training/trainer.py; search.json beside them says which point won
       stage_one/METHOD-HASH/SEED/  runs; ranks.safetensors and result.json of the method after stage one alone
@@ -73,9 +73,8 @@ TABLE2: dict[str, dict[str, Any]] = {
     "repaired, random-k": {"selector": "random", "loss": GENTLE, "prefix_share": 0.5},
     "repaired, oracle-k": {"selector": "oracle", "loss": GENTLE, "prefix_share": 0.5},
 }
-FIGURE3 = {BASE: {"selector": "none"}} | {
-    "RCLRec" if k == 4 else f"RCLRec, k = {k}": {} if k == 4 else {"k": k} for k in range(1, 7)
-}
+LENGTHS = {k: "RCLRec" if k == RCLRecConfig.k else f"RCLRec, k = {k}" for k in range(1, 7)}
+FIGURE3 = {BASE: TABLE2[BASE], **{name: {"k": k} for k, name in LENGTHS.items()}}
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Study:
                 }
             )
         )
-        record = self.out / "reproduce.json"
+        record = self.out / "study.json"
         if record.exists():
             found = read_json(record)
             for key, value in settings.items():
@@ -198,10 +197,9 @@ def make_study(
 
 def sized_to(config: ExperimentConfig, catalog: Catalog) -> ExperimentConfig:
     """The config with as many levels and codes as the ids have, where its model writes ids."""
-    sizes = {"levels": catalog.levels, "codes": catalog.n_codes}
-    if hasattr(config.model, "backbone"):
-        return config.with_model(backbone=replace(config.model.backbone, **sizes))
-    return config.with_model(**sizes) if hasattr(config.model, "codes") else config
+    if not hasattr(config.model, "backbone"):
+        return config
+    return config.with_model(backbone=replace(config.model.backbone, levels=catalog.levels, codes=catalog.n_codes))
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ class Job:
     ranks: bool = True  # also rank the test targets
 
 
-def reproduce(study: Study, rows: Mapping[str, Row], *, workers: int = 1, threads: int = 0) -> None:
+def run_study(study: Study, rows: Mapping[str, Row], *, workers: int = 1, threads: int = 0) -> None:
     """Train all rows with all seeds; what has been done is not done again.
 
     Args:
