@@ -7,6 +7,8 @@ from rclrec_mini.data.schema import CART, CLICK, PURCHASE
 from rclrec_mini.data.sequences import Sequences, split_last_purchase
 from rclrec_mini.evaluation import heuristics
 from rclrec_mini.evaluation.heuristics import (
+    CoOccurrence,
+    CoOccurrenceConfig,
     FrequencyDecay,
     FrequencyDecayConfig,
     Markov,
@@ -71,6 +73,8 @@ def test_popularity_reads_training_events_only(world):
     np.testing.assert_array_equal(before.score, after.score)
     a, b = (count.transitions for count in (Markov.fit(sequences, split), Markov.fit(changed, split)))
     assert (a != b).nnz == 0
+    a, b = (CoOccurrence.fit(s, split).similarity for s in (sequences, changed))
+    assert (a != b).nnz == 0
 
 
 def test_catalog_smaller_than_k():
@@ -128,10 +132,45 @@ def test_markov(world, span, monkeypatch):
         assert found.tolist() == listed(score, popular(sequences, split), 11, digits=14)
 
 
+@pytest.mark.parametrize("span", [1, 5])
+def test_co_occurrence(world, span, monkeypatch):
+    sequences, split, rows = world
+    monkeypatch.setattr(heuristics, "CELLS", 50 * 7)  # several blocks and chunks
+    config = CoOccurrenceConfig(span=span, neighbours=7, half_life=2.0, max_history=41)
+    items = CoOccurrence.fit(sequences, split, config=config).rank(sequences, rows, 11)
+    events, together = Counter(), defaultdict(Counter)
+    for row in np.flatnonzero(split.train_event):
+        i = int(sequences.item[row])
+        events[i] += 1
+        for other in np.flatnonzero(split.train_event):
+            if 0 < abs(row - other) <= span and sequences.user_of(row) == sequences.user_of(other):
+                together[i][int(sequences.item[other])] += 1
+    cosine = {i: {j: c / np.sqrt(events[i] * events[j]) for j, c in near.items()} for i, near in together.items()}
+    for row, found in zip(rows, items, strict=True):
+        score = defaultdict(float)
+        for r in history(sequences, row, 41):
+            near = cosine.get(int(sequences.item[r]), {})
+            for j in sorted(near, key=lambda j: (-round(near[j], 12), j))[:7]:
+                score[j] += 0.5 ** ((row - 1 - r) / 2) * near[j]
+        assert found.tolist() == listed(score, popular(sequences, split), 11, digits=14)
+
+
+def test_co_occurrence_is_symmetric_and_normalised(world):
+    sequences, split, _ = world
+    similarity = CoOccurrence.fit(sequences, split, config=CoOccurrenceConfig(span=1)).similarity.toarray()
+    np.testing.assert_allclose(similarity, similarity.T)
+    assert 0 < similarity.max() <= 2  # an event has one neighbour on either side
+
+
 def test_lists_are_distinct_and_full(world):
     sequences, split, rows = world
     popularity = Popularity.fit(sequences, split)
-    for ranker in (popularity, most_recent(popularity=popularity), Markov.fit(sequences, split)):
+    for ranker in (
+        popularity,
+        most_recent(popularity=popularity),
+        Markov.fit(sequences, split),
+        CoOccurrence.fit(sequences, split),
+    ):
         items = ranker.rank(sequences, rows, 23)
         assert items.min() >= 0 and items.max() < 47
         assert all(len(set(row)) == 23 for row in items.tolist())
@@ -140,7 +179,12 @@ def test_lists_are_distinct_and_full(world):
 def test_no_rows(world):
     sequences, split, _ = world
     popularity = Popularity.fit(sequences, split)
-    for ranker in (popularity, most_recent(popularity=popularity), Markov.fit(sequences, split)):
+    for ranker in (
+        popularity,
+        most_recent(popularity=popularity),
+        Markov.fit(sequences, split),
+        CoOccurrence.fit(sequences, split),
+    ):
         assert ranker.rank(sequences, np.zeros(0, np.int64), 5).shape == (0, 5)
 
 
