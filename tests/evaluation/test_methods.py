@@ -1,0 +1,142 @@
+"""What every method must keep: it trains, saves, loads, ranks, and never looks at the answer."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from rclrec_mini.data.shop_config import preset as shop_preset
+from rclrec_mini.data.simulate import write_prepared
+from rclrec_mini.evaluation.experiments import describe, evaluate_run, from_description, load_run, run_experiment
+from rclrec_mini.evaluation.materials import Materials
+from rclrec_mini.evaluation.methods import METHODS, method_name
+from rclrec_mini.evaluation.presets import MODELS, preset
+from rclrec_mini.evaluation.ranking import best_items, catalog_of
+from rclrec_mini.evaluation.studies import sized_to
+from rclrec_mini.files import InputError
+from rclrec_mini.models.recommender import Pretraining
+from rclrec_mini.semantic_ids.catalog import Catalog
+from rclrec_mini.training.trainer import TrainConfig
+
+TRAINING = TrainConfig(batch_size=13, max_steps=3, evaluate_every=2, accelerator="cpu")
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """data, ids"""
+    root = tmp_path_factory.mktemp("methods")
+    manifest = write_prepared(shop_preset("tiny", users=61), root / "data")
+    shuffle = torch.randperm(11**3, generator=torch.Generator().manual_seed(0))
+    codes = torch.cartesian_prod(*[torch.arange(11)] * 3)[shuffle]
+    Catalog(codes[: manifest["counts"]["items"]], n_codes=11, data_hash=manifest["content_hash"]).save(root / "ids")
+    return root / "data", root / "ids"
+
+
+@pytest.fixture(scope="module")
+def materials(folders):
+    return Materials.load(*folders)
+
+
+def config_of(method, materials):
+    config = preset("mini", method, pretrain=TRAINING, finetune=TRAINING, validation_targets=29)
+    return sized_to(config, materials.catalog)
+
+
+def fresh(method, materials):
+    torch.manual_seed(1)
+    config, how = config_of(method, materials).model, METHODS[method]
+    return how.second(config, materials, how.first(config, materials))
+
+
+@each_method
+def test_a_method_trains_saves_loads_and_is_evaluated(method, folders, tmp_path):
+    data, ids = folders
+    config = config_of(method, Materials.load(data, ids))
+    trained = run_experiment(config, data, ids, tmp_path / "run", progress=False)
+    loaded, found, _ = load_run(tmp_path / "run", data)
+    assert found == config
+    for name, weight in trained.state_dict().items():
+        assert_close(loaded.state_dict()[name], weight, rtol=0, atol=0)
+    result = evaluate_run(tmp_path / "run", data, progress=False)
+    json.dumps(result, allow_nan=False)
+    assert result["method"] == method and 0 <= result["metrics"]["recall@10"]["mean"] <= 1
+
+
+@each_method
+def test_the_answer_is_not_looked_at(method, materials):
+    """Another item and another time of the target change no ranking; another history does."""
+    model = fresh(method, materials).eval()
+    catalog = catalog_of(model, materials)
+    batch = materials.sequences.batch(materials.split.test[:17], model.max_history)
+    other = dataclasses.replace(
+        batch, target_item=(batch.target_item + 7) % 307, target_timestamp=batch.target_timestamp + 10_000_000
+    )
+    items, scores = best_items(model, batch, catalog, k=23, beams=31)
+    again = best_items(model, other, catalog, k=23, beams=31)
+    assert again[0].tolist() == items.tolist()
+    assert_close(again[1], scores, rtol=0, atol=0)
+    moved = dataclasses.replace(batch, item=torch.where(batch.mask, (batch.item + 7) % 307, 0))
+    assert best_items(model, moved, catalog, k=23, beams=31)[0].tolist() != items.tolist()
+
+
+@each_method
+def test_padding_and_neighbours_change_nothing(method, materials):
+    """A short history ranks the same alone and beside a longer one that pads it."""
+    model = fresh(method, materials).double().eval()
+    catalog = catalog_of(model, materials)
+    sequences = materials.sequences
+    start = int(sequences.offsets[5])
+    rows = np.array([start + 3, start + 40])
+    together = best_items(model, sequences.batch(rows, model.max_history), catalog, k=19, beams=31)
+    alone = best_items(model, sequences.batch(rows[:1], model.max_history), catalog, k=19, beams=31)
+    assert alone[0][0].tolist() == together[0][0].tolist()
+    assert_close(alone[1][0], together[1][0])
+
+
+@each_method
+def test_both_stages_learn_a_small_batch_by_heart(method, materials):
+    """Stage one and then stage two lower their own loss on one batch by a third."""
+    torch.manual_seed(2)
+    config, how = config_of(method, materials).model, METHODS[method]
+    first = how.first(config, materials)
+    batch = materials.sequences.batch(materials.purchases()[:5], first.max_history)
+    assert fall(Pretraining(model=first), batch) < 0.67
+    assert fall(how.second(config, materials, first), batch) < 0.67
+
+
+def fall(stage, batch) -> float:
+    """Loss after thirty steps over the loss before them; means of three, for masks are drawn."""
+    optimizer = torch.optim.Adam([p for p in stage.parameters() if p.requires_grad], lr=5e-3)
+    losses = []
+    for step in range(30):
+        torch.manual_seed(step)
+        loss = stage(batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return np.mean(losses[-3:]) / np.mean(losses[:3])
+
+
+@pytest.mark.parametrize("name", MODELS)
+@each_method
+def test_a_config_survives_json(method, name):
+    config = preset(name, method, seed=3)
+    assert from_description(json.loads(json.dumps(describe(config)))) == config
+    assert method_name(config.model) == method
+
+
+def test_all_methods_of_a_preset_train_alike():
+    for name in MODELS:
+        stages = [dataclasses.replace(preset(name, m), model=None) for m in METHODS]
+        assert all(stage == stages[0] for stage in stages)
+
+
+@pytest.mark.parametrize(("name", "method"), [("huge", "gear"), ("mini", "grocer")])
+def test_an_unknown_preset_or_method_is_refused(name, method):
+    with pytest.raises(InputError, match="expected one of"):
+        preset(name, method)
