@@ -85,15 +85,15 @@ def root(g: Gaussian) -> Tensor:
 def pair_distance(query: Tensor, key: Tensor, behavior: Tensor) -> Tensor:
     """|query[i, b_j] - key[j, b_i]|^2 for all pairs of events, where b_i is the behaviour of i.
 
-    The product is sum_{b, c} [b_i = b] [b_j = c] query[i, c] . key[j, b]: one inner product of n n d numbers, in which
-    each event fills in the rows of its own behaviour and leaves the others zero.
+    key[j, b] is put in place b_j of n, the others zero, and multiplied with all n rows of query[i]: that gives
+    query[i, b_j] . key[j, b] for every b, of which b_i is kept. One matrix product, and nothing of size T T d.
 
     query, key (B, h, T, n, d), behavior one-hot (B, 1, T, n) -> (B, h, T, T)
     """
-    left = query[..., None, :, :] * behavior[..., :, None, None]  # (B, h, T, n of i, n of j, d)
-    right = key[..., :, None, :] * behavior[..., None, :, None]  # (B, h, T, n of i, n of j, d)
-    product = left.flatten(-3) @ right.flatten(-3).transpose(-1, -2)
-    of_query = query.square().sum(-1) @ behavior.transpose(-1, -2)  # (B, h, T, T)
+    placed = key[..., None, :] * behavior[..., None, :, None]  # (B, h, T, n of i, n of j, d)
+    product = query.flatten(-2) @ placed.flatten(-2).flatten(2, 3).transpose(-1, -2)  # (B, h, T, T n)
+    product = (product.unflatten(-1, (-1, query.shape[3])) * behavior[..., None, :]).sum(-1)  # (B, h, T, T)
+    of_query = query.square().sum(-1) @ behavior.transpose(-1, -2)
     of_key = behavior @ key.square().sum(-1).transpose(-1, -2)
     return of_query + of_key - 2 * product
 
