@@ -278,7 +278,9 @@ def choose(study: Study, method: str, jobs: list[Job]) -> None:
         model = getattr(job.config.model, "backbone", job.config.model)
         points.append({"lr": training.lr, "dropout": model.dropout, "steps": training.max_steps, **validation})
     best = max(points, key=lambda point: point[jobs[0].config.pretrain.monitor])
-    write_json(study.out / "search" / method / "search.json", {"best": best, "points": points})
+    record, found = study.out / "search" / method / "search.json", {"best": best, "points": points}
+    if not record.exists() or read_json(record) != found:
+        write_json(record, found)
 
 
 def run_jobs(jobs: list[Job], title: str, workers: int, threads: int) -> None:

@@ -99,18 +99,18 @@ def test_padding_and_neighbours_change_nothing(method, materials):
 
 @each_method
 def test_both_stages_learn_a_small_batch_by_heart(method, materials):
-    """Stage one and then stage two lower their own loss on one batch by a third."""
+    """Stage one and then stage two lower their own loss on one batch by a quarter."""
     torch.manual_seed(2)
     config, how = config_of(method, materials).model, METHODS[method]
     first = how.first(config, materials)
     batch = materials.sequences.batch(materials.purchases()[:5], first.max_history)
-    assert fall(Pretraining(model=first), batch) < 0.67
-    assert fall(how.second(config, materials, first), batch) < 0.67
+    assert fall(Pretraining(model=first), batch) < 0.75
+    assert fall(how.second(config, materials, first), batch) < 0.75
 
 
 def fall(stage, batch) -> float:
     """Loss after thirty steps over the loss before them; means of three, for masks are drawn."""
-    optimizer = torch.optim.Adam([p for p in stage.parameters() if p.requires_grad], lr=5e-3)
+    optimizer = torch.optim.Adam([p for p in stage.parameters() if p.requires_grad], lr=1e-2)
     losses = []
     for step in range(30):
         torch.manual_seed(step)
@@ -130,10 +130,12 @@ def test_a_config_survives_json(method, name):
     assert method_name(config.model) == method
 
 
-def test_all_methods_of_a_preset_train_alike():
+def test_all_methods_of_a_preset_train_alike_but_for_steps():
     for name in MODELS:
-        stages = [dataclasses.replace(preset(name, m), model=None) for m in METHODS]
+        configs = [dataclasses.replace(preset(name, method), model=None) for method in METHODS]
+        stages = [dataclasses.replace(c.pretrain, max_steps=None, evaluate_every=0) for c in configs]
         assert all(stage == stages[0] for stage in stages)
+        assert all(dataclasses.replace(c, pretrain=configs[0].pretrain) == configs[0] for c in configs)
 
 
 @pytest.mark.parametrize(("name", "method"), [("huge", "gear"), ("mini", "grocer")])

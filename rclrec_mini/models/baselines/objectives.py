@@ -14,7 +14,8 @@ def item_nll(query: Tensor, target: Tensor, vectors: Tensor, bias: Tensor, *, ne
         target: items (M,).
         vectors, bias: v (N, d), b (N,).
         negatives: 0 for all items; else as many are drawn uniformly for the whole batch and stand for the others, each
-            with weight (N - 1) / negatives (sampled softmax), where N is too large to hold (M, N) logits.
+            with weight N / negatives (sampled softmax; draws of the target are dropped), where N is too large to hold
+            (M, N) logits.
 
     Returns:
         (M,)
@@ -23,7 +24,7 @@ def item_nll(query: Tensor, target: Tensor, vectors: Tensor, bias: Tensor, *, ne
         return torch.nn.functional.cross_entropy(torch.addmm(bias, query, vectors.T), target, reduction="none")
     drawn = torch.randint(len(vectors), (negatives,), device=query.device)
     right = (query * vectors[target]).sum(-1) + bias[target]  # (M,)
-    others = torch.addmm(bias[drawn], query, vectors[drawn].T) + math.log((len(vectors) - 1) / negatives)
+    others = torch.addmm(bias[drawn], query, vectors[drawn].T) + math.log(len(vectors) / negatives)
     others = others.masked_fill(drawn == target[:, None], float("-inf"))  # (M, negatives)
     return torch.cat([right[:, None], others], dim=1).logsumexp(1) - right
 
