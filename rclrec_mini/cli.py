@@ -168,8 +168,8 @@ def train(args: Sequence[str]) -> None:
     @dataclass(frozen=True, kw_only=True)
     class Train:
         preset: Literal[tuple(MODELS)] = "full"
-        """full: the papers' sizes, for a GPU; mini: minutes on two cores, for ids of 16 codes; the flags below change
-        it"""
+        """full: the papers' sizes, for a GPU; mini: minutes on two cores, tiny: seconds, both for ids of 16 codes; the
+        flags below change it"""
         method: Literal[tuple(METHODS)] = "rclrec"
         """which method; its sizes are the flags that begin with model"""
         data: Path
@@ -278,7 +278,7 @@ def reproduce(args: Sequence[str]) -> None:
         out: Path
         """the folder of the study, where runs and reports go; the same for all three"""
         preset: Literal[tuple(MODELS)] = "mini"
-        """sizes and schedules: mini (two cores) or full (a GPU)"""
+        """sizes and schedules: tiny (to see that it runs), mini (an hour or two on two cores) or full (a GPU)"""
         data: Path | None = None
         """a prepared data set, a folder; default: the simulated shop of the preset"""
         ids: Path | None = None

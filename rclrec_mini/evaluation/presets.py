@@ -1,4 +1,4 @@
-"""The sizes and schedules of every method: `mini` for two cores in minutes, `full` for a GPU."""
+"""The sizes and schedules of every method: `tiny` to see that it runs, `mini` for two cores, `full` for a GPU."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,17 +22,19 @@ MINI_BACKBONE = BackboneConfig(
 MINI = {"d": 64, "heads": 2, "layers": 2, "dropout": 0.0}
 FULL = {"d": 256, "heads": 8, "layers": 4, "dropout": 0.1}
 
+SMALL_MODELS: dict[str, Any] = {
+    "sasrec": SASRecConfig(**MINI, ffn=256),
+    "bert4rec": BERT4RecConfig(**MINI, ffn=256),
+    "pbat": PBATConfig(**{**MINI, "d": 32}),  # a mean and a covariance of 32 each
+    "hstu": HSTUConfig(**MINI),
+    "tiger": TIGERConfig(backbone=replace(MINI_BACKBONE, behaviors=1)),
+    "mbgen": MBGenConfig(backbone=MINI_BACKBONE),
+    "gear": GEARConfig(**MINI),
+    "rclrec": RCLRecConfig(backbone=MINI_BACKBONE),
+}
 MODELS: dict[str, dict[str, Any]] = {
-    "mini": {
-        "sasrec": SASRecConfig(**MINI, ffn=256),
-        "bert4rec": BERT4RecConfig(**MINI, ffn=256),
-        "pbat": PBATConfig(**{**MINI, "d": 32}),  # a mean and a covariance of 32 each
-        "hstu": HSTUConfig(**MINI),
-        "tiger": TIGERConfig(backbone=replace(MINI_BACKBONE, behaviors=1)),
-        "mbgen": MBGenConfig(backbone=MINI_BACKBONE),
-        "gear": GEARConfig(**MINI),
-        "rclrec": RCLRecConfig(backbone=MINI_BACKBONE),
-    },
+    "tiny": SMALL_MODELS,
+    "mini": SMALL_MODELS,
     "full": {
         "sasrec": SASRecConfig(**FULL, ffn=1024),
         "bert4rec": BERT4RecConfig(**FULL, ffn=1024),
@@ -45,6 +47,11 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
+    "tiny": {
+        "pretrain": TrainConfig(max_steps=20, batch_size=8, lr=4e-3, evaluate_every=10),
+        "finetune": TrainConfig(max_steps=10, batch_size=64, evaluate_every=5),
+        "validation_targets": 100,
+    },
     "mini": {
         "pretrain": TrainConfig(epochs=100, max_steps=6000, batch_size=8, lr=4e-3, evaluate_every=1500, patience=2),
         "finetune": TrainConfig(epochs=10, batch_size=64, lr=1e-3, patience=3),
@@ -57,8 +64,8 @@ STEPS = {"sasrec": 10_000, "bert4rec": 12_000, "hstu": 10_000, "mbgen": 2_000}
 
 
 def preset(name: str, method: str = "rclrec", **changes: Any) -> ExperimentConfig:
-    """The configuration of a method in the preset `mini` (minutes on two cores) or `full` (the papers' sizes, for a
-    GPU), with some fields changed.
+    """The configuration of a method in the preset `tiny` (seconds), `mini` (minutes on two cores) or `full` (the
+    papers' sizes, for a GPU), with some fields changed.
 
     All methods of a preset train alike; in mini their budget is time, so that cheaper methods take more steps in stage
     one. mini differs from the papers in its sizes and in one thing that is ours: the encoders of generative methods are

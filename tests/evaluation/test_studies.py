@@ -1,0 +1,175 @@
+"""A whole reproduction in small: jobs that resume, the search, shared stages, and reports that add up."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rclrec_mini.data.shop_config import preset as shop_preset
+from rclrec_mini.data.simulate import write_prepared
+from rclrec_mini.evaluation import reports, studies
+from rclrec_mini.evaluation.metrics import mean_with_interval
+from rclrec_mini.evaluation.reports import METRICS, comma_separated, markdown, write_report
+from rclrec_mini.evaluation.studies import BASE, Search, at_point, make_study, rows_of, run_study
+from rclrec_mini.files import InputError, read_json
+from rclrec_mini.training.trainer import TrainConfig
+
+pytestmark = pytest.mark.slow  # a minute in all
+SEEDS = (0, 3)
+TRAINING = TrainConfig(batch_size=13, max_steps=4, evaluate_every=2, log_every=2, accelerator="cpu")
+TABLE1 = rows_of("table1", ("sasrec", "rclrec"))
+TABLE2 = {name: rows_of("table2")[name] for name in ("RCLRec", BASE, "recent-k", "oracle-k", "all repairs")}
+
+
+def small(study):
+    """The study with few steps and a grid of two points."""
+    configs = {
+        name: dataclasses.replace(config, pretrain=TRAINING, finetune=TRAINING, validation_targets=23)
+        for name, config in study.configs.items()
+    }
+    search = Search(lr=(1e-3, 1e-2), dropout=(0.1,), share=0.5)
+    return dataclasses.replace(study, configs=configs, search=search, seeds=SEEDS)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Both tables of a tiny shop, trained."""
+    out = tmp_path_factory.mktemp("study")
+    write_prepared(shop_preset("tiny", users=61), out / "data")
+    study = small(make_study(out, preset_name="mini", progress=False))
+    for rows in (TABLE1, TABLE2):
+        run_study(study, rows, threads=1)
+    return study
+
+
+def snapshot(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_done_is_not_done_again(study):
+    before = snapshot(study.out)
+    run_study(study, TABLE2, threads=1)
+    assert snapshot(study.out) == before
+
+
+def test_a_lost_run_is_made_again_and_equal(study):
+    folder = study.row("recent-k", 3)
+    before = load_file(folder / "ranks.safetensors")
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    run_study(study, {"recent-k": TABLE2["recent-k"]}, threads=1)
+    after = load_file(folder / "ranks.safetensors")
+    assert {name: values.tobytes() for name, values in after.items()} == {
+        name: values.tobytes() for name, values in before.items()
+    }
+
+
+def test_rows_share_what_they_agree_on(study):
+    """Of the rows of table2 all but the repaired one have the same stage one, and RCLRec is one run in all tables."""
+    first = {name: study.stage_one(study.config(row, 0)) for name, row in TABLE2.items()}
+    assert len({first[name] for name in TABLE2 if name != "all repairs"}) == 1
+    assert first["all repairs"] != first["RCLRec"]
+    assert rows_of("figure3")["RCLRec"].changes == {"k": 4}
+    assert study.config(rows_of("figure3")["RCLRec"], 0) == study.config(TABLE1["RCLRec"], 0)
+
+
+def test_the_best_point_of_the_search_is_taken(study):
+    for method in ("sasrec", "rclrec"):
+        found = read_json(study.out / "search" / method / "search.json")
+        assert [(p["lr"], p["dropout"], p["steps"]) for p in found["points"]] == [(1e-3, 0.1, 2), (1e-2, 0.1, 2)]
+        best = max(found["points"], key=lambda point: point["ndcg@10"])
+        assert found["best"] == best
+        config = study.config(rows_of("table1", (method,)).popitem()[1], 5)
+        assert config == at_point(dataclasses.replace(study.configs[method], seed=5), best["lr"], 0.1)
+
+
+def test_another_study_is_refused(study):
+    other = dataclasses.replace(study, search=Search(lr=(1e-3,)))
+    with pytest.raises(InputError, match=r"study\.json: search is"):
+        run_study(other, TABLE1)
+    configs = {**study.configs, "sasrec": dataclasses.replace(study.configs["sasrec"], validation_targets=29)}
+    with pytest.raises(InputError, match="result of another config"):
+        run_study(dataclasses.replace(study, configs=configs), TABLE1)
+
+
+@pytest.fixture(scope="module")
+def table2(study):
+    return write_report(study, "table2", TABLE2, preset_name="mini")
+
+
+def test_the_report_holds_what_the_runs_found(study, table2):
+    assert table2 == read_json(study.out / "table2.json")
+    assert table2["data"] == "the simulated shop"
+    ranks = [load_file(study.row("RCLRec", seed) / "ranks.safetensors")["rank"] for seed in SEEDS]
+    hits = np.stack([rank < 10 for rank in ranks]).astype(float)
+    assert table2["rows"]["RCLRec"]["recall@10"] == dataclasses.asdict(mean_with_interval(hits))
+    base = np.mean([load_file(study.row(BASE, seed) / "ranks.safetensors")["rank"] < 10 for seed in SEEDS])
+    difference = table2["rows"]["RCLRec"]["against"]["recall@10"]["difference"]
+    assert difference == pytest.approx(hits.mean() - base)
+    assert table2["rows"]["RCLRec"]["against"]["other"] == BASE and "against" not in table2["rows"][BASE]
+    assert table2["rows"]["RCLRec"]["paper"]["recall@10"] == 29.62 and "paper" not in table2["rows"]["oracle-k"]
+    assert table2["rows"]["oracle-k"]["journey"]["precision"]["mean"] == 1
+    assert 0 <= table2["rows"]["RCLRec"]["log"]["hinge_active"] <= 1
+
+
+def test_groups_add_up_to_the_whole(table2):
+    for row in (*table2["rows"].values(), *table2["naive"].values()):
+        for groups in row["groups"].values():
+            total = sum(one["targets"] for one in groups.values())
+            assert total <= table2["targets"]
+            if total == table2["targets"]:
+                mean = sum(one["targets"] * one["estimate"]["mean"] for one in groups.values()) / total
+                assert mean == pytest.approx(row["recall@10"]["mean"])
+
+
+def test_table1_compares_with_the_best_other_method(study):
+    result = reports.report(study, "table1", TABLE1, preset_name="mini")
+    trained = result["rows"]
+    best = max(trained, key=lambda name: trained[name]["ndcg@10"]["mean"])
+    (second,) = set(trained) - {best}
+    assert trained[best]["against"]["other"] == second and trained[second]["against"]["other"] == best
+    assert all(row["against"]["other"] == best for row in result["naive"].values())
+    assert trained["SASRec"]["journey"]["precision"]["mean"] > 0
+
+
+def test_markdown_and_csv_show_every_row(study, table2):
+    text = (study.out / "table2.md").read_text()
+    assert text == markdown(table2) and "the simulated shop" in text and "industrial data set" in text
+    lines = list(csv.DictReader(comma_separated(table2).splitlines()))
+    names = [*table2["rows"], *table2["naive"]]
+    assert [(line["row"], line["metric"]) for line in lines] == [(name, metric) for name in names for metric in METRICS]
+    for line in lines:
+        row = {**table2["rows"], **table2["naive"]}[line["row"]]
+        assert float(line["mean"]) == row[line["metric"]]["mean"]
+        assert line["data"] == "the simulated shop"
+    for name in names:
+        assert f"| {name} |" in text
+
+
+def test_a_report_needs_a_run(study, tmp_path):
+    empty = dataclasses.replace(study, out=tmp_path)
+    with pytest.raises(InputError, match="no finished run of table1"):
+        write_report(empty, "table1", TABLE1, preset_name="mini")
+
+
+def test_two_workers_find_the_same(study, tmp_path):
+    other = dataclasses.replace(study, out=tmp_path)
+    run_study(other, TABLE1, workers=2, threads=1)
+    for name in TABLE1:
+        ours, theirs = (load_file(s.row(name, 0) / "ranks.safetensors")["rank"] for s in (study, other))
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_the_command(study, monkeypatch, capsys, tmp_path):
+    from rclrec_mini.cli import main
+
+    monkeypatch.setattr(studies, "make_study", lambda out, **_: study)
+    figure3 = {name: rows_of("figure3")[name] for name in (BASE, "RCLRec")}
+    monkeypatch.setattr(studies, "rows_of", lambda *_: figure3)
+    assert main(["reproduce", "figure3", "--out", str(study.out)]) == 0
+    assert "| RCLRec |" in capsys.readouterr().out
+    assert (study.out / "figure3.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((study.out / "figure3.json").read_text())["table"] == "figure3"
