@@ -24,7 +24,7 @@ FULL = {"d": 256, "heads": 8, "layers": 4, "dropout": 0.1}
 
 SMALL_MODELS: dict[str, Any] = {
     "sasrec": SASRecConfig(**MINI, ffn=256),
-    "bert4rec": BERT4RecConfig(**MINI, ffn=256),
+    "bert4rec": BERT4RecConfig(**MINI, ffn=256, last_share=0.2),
     "pbat": PBATConfig(**{**MINI, "d": 32}),  # a mean and a covariance of 32 each
     "hstu": HSTUConfig(**MINI),
     "tiger": TIGERConfig(backbone=replace(MINI_BACKBONE, behaviors=1)),
@@ -59,15 +59,22 @@ TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
     },
     "full": {},
 }
-# Steps of stage one in mini where they differ: in time all methods get about as much, 3 to 5 minutes of one core.
-STEPS = {"sasrec": 10_000, "bert4rec": 12_000, "hstu": 10_000, "mbgen": 2_000}
+# Stage one in mini where it differs. In time all methods get about as much, 3 to 5 minutes of one core; masked training
+# needs larger batches to begin to learn.
+SCHEDULES = {
+    "sasrec": {"max_steps": 10_000},
+    "bert4rec": {"max_steps": 2_500, "batch_size": 64},
+    "pbat": {"max_steps": 1_200, "batch_size": 64},
+    "hstu": {"max_steps": 10_000},
+    "mbgen": {"max_steps": 2_000},
+}
 
 
 def preset(name: str, method: str = "rclrec", **changes: Any) -> ExperimentConfig:
     """The configuration of a method in the preset `tiny` (seconds), `mini` (minutes on two cores) or `full` (the
     papers' sizes, for a GPU), with some fields changed.
 
-    All methods of a preset train alike; in mini their budget is time, so that cheaper methods take more steps in stage
+    All methods of a preset train alike; in mini their budget is time, so that cheaper methods see more samples in stage
     one. mini differs from the papers in its sizes and in one thing that is ours: the encoders of generative methods are
     causal and predict all events of a history in one pass, and so learn from many times as many targets in that time.
 
@@ -78,7 +85,8 @@ def preset(name: str, method: str = "rclrec", **changes: Any) -> ExperimentConfi
         if found not in known:
             raise InputError(f"{what} {found}: expected one of {', '.join(known)}")
     training = dict(TRAINING[name])
-    if name == "mini" and method in STEPS:
-        steps = STEPS[method]
-        training["pretrain"] = replace(training["pretrain"], max_steps=steps, evaluate_every=steps // 4)
+    if name == "mini" and method in SCHEDULES:
+        schedule = SCHEDULES[method]
+        every = schedule["max_steps"] // 4
+        training["pretrain"] = replace(training["pretrain"], **schedule, evaluate_every=every)
     return replace(ExperimentConfig(model=MODELS[name][method]), **{**training, **changes})

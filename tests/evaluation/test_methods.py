@@ -130,10 +130,10 @@ def test_a_config_survives_json(method, name):
     assert method_name(config.model) == method
 
 
-def test_all_methods_of_a_preset_train_alike_but_for_steps():
+def test_all_methods_of_a_preset_train_alike_but_for_steps_and_batches():
     for name in MODELS:
         configs = [dataclasses.replace(preset(name, method), model=None) for method in METHODS]
-        stages = [dataclasses.replace(c.pretrain, max_steps=None, evaluate_every=0) for c in configs]
+        stages = [dataclasses.replace(c.pretrain, max_steps=None, evaluate_every=0, batch_size=1) for c in configs]
         assert all(stage == stages[0] for stage in stages)
         assert all(dataclasses.replace(c, pretrain=configs[0].pretrain) == configs[0] for c in configs)
 

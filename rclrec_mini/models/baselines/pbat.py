@@ -26,7 +26,8 @@ phi = [mu, sqrt S], so it expands into inner products, of queries and keys as of
 What differs here. The reference code's logit is +W, farther is better; ours is -W. It has four behaviours and fixes
 their number; ours is a parameter. It normalises embeddings before ELU and scores items by other values of the same
 table; here an item is one Gaussian, on both sides. It has no residual around the feed-forward layer; ours has.
-Positions count back from the newest event, so that padding moves none.
+Positions count back from the newest event, so that padding moves none. Attention starts as a copier and the head as
+the identity: from random weights it takes many times longer to leave popularity behind.
 """
 
 from dataclasses import dataclass
@@ -141,6 +142,18 @@ class FusedAttention(nn.Module):
         self.key_relation, self.key_position = nn.Linear(head, head), nn.Linear(head, head)
         self.out = nn.ModuleList(nn.Linear(d, d) for _ in Gaussian._fields)
         self.dropout = nn.Dropout(config.dropout)
+        for content, out in zip(self.content, self.out, strict=True):
+            self.start_as_copier(content, out)
+
+    @staticmethod
+    @torch.no_grad()
+    def start_as_copier(content: nn.Linear, out: nn.Linear) -> None:
+        """Equal queries and keys, and an output that undoes the values, as `backbone.Attention` starts."""
+        query, _, value = content.weight.chunk(3)
+        nn.init.orthogonal_(query)
+        nn.init.orthogonal_(value)
+        content.weight.copy_(torch.cat([query, query, value]))
+        out.weight.copy_(value.T)
 
     def split(self, x: Tensor) -> Tensor:
         """(B, T, ..., d) -> (B, h, T, ..., d/h)"""
@@ -242,6 +255,7 @@ class PBAT(nn.Module):
         self.of_pattern = nn.Linear(d, d)  # W' of the prediction
         self.layers = nn.ModuleList(PBATLayer(config) for _ in range(config.layers))
         self.head = nn.ModuleList(nn.Linear(d, d) for _ in Gaussian._fields)
+        nn.init.eye_(self.head[0].weight)
         self.dropout = nn.Dropout(config.dropout)
 
     @property
