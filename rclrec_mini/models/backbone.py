@@ -27,6 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.models.initialization import start_as_copier
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -59,11 +61,7 @@ def masked(bias: Tensor, mask: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head scaled dot-product attention with an additive bias, over keys and values that may be kept.
-
-    It starts as a copier: queries equal keys, and the output undoes the values, so that like attends to like and
-    hands on what it finds. From random weights the models here take many times longer to learn to repeat an item.
-    """
+    """Multi-head scaled dot-product attention with an additive bias, over keys and values that may be kept."""
 
     def __init__(self, *, d: int, heads: int, dropout: float):
         super().__init__()
@@ -73,11 +71,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(d, d, bias=False)
         self.out = nn.Linear(d, d, bias=False)
         self.dropout = nn.Dropout(dropout)
-        nn.init.orthogonal_(self.query.weight, gain=1.5)
-        nn.init.orthogonal_(self.value.weight)
-        with torch.no_grad():
-            self.key.weight.copy_(self.query.weight)
-            self.out.weight.copy_(self.value.weight.T)
+        start_as_copier(self.query.weight, self.key.weight, self.value.weight, self.out.weight, gain=1.5)
 
     def split(self, x: Tensor) -> Tensor:
         """(..., S, d) -> (..., h, S, d/h)"""

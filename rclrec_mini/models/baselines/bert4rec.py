@@ -17,6 +17,9 @@ What differs here, and why:
   drawn anew at every step, and a share of 1/11 of the samples masks its last item alone.
 - Every chosen item becomes [MASK], as in the paper; the public code keeps or swaps some, as BERT does for text.
 - Events of all behaviours are one sequence, and nothing tells the query which behaviour comes next.
+- The authors start all weights at 0.02 z. With so small embeddings and random attention a budget like ours ends before
+  the model repeats what is in the history. Here embeddings start at z / sqrt(d), attention as in all methods here
+  (`initialization.py`), and W_P as the identity.
 """
 
 from dataclasses import dataclass
@@ -30,6 +33,7 @@ from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.dropout import Dropout
+from rclrec_mini.models.initialization import start_as_copier
 
 EPS = 1e-12  # of every LayerNorm, as in BERT
 
@@ -110,10 +114,14 @@ class BERT4Rec(nn.Module):
         self.item_bias = nn.Parameter(torch.zeros(n_items))
         self.dropout = Dropout(config.dropout)
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
             if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
                 nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=config.d**-0.5)
+        for layer in self.layers:
+            start_as_copier(layer.query.weight, *layer.key_value.weight.chunk(2), layer.out.weight)
+        nn.init.eye_(self.head[0].weight)
 
     def encode(self, item: Tensor, mask: Tensor, *, newest: bool = False) -> Tensor:
         """States of all positions, each of the whole sequence: item, mask (B, S) -> (B, S, d)

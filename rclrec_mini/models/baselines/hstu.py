@@ -23,6 +23,7 @@ What differs here, and why:
 - The softmax runs over all items unless `negatives` says otherwise; the public code draws 128.
 - One sequence serves all behaviours and nothing tells the query which behaviour comes next, as in the paper's
   retrieval task; fine-tuning on purchases does.
+- Attention starts as in all methods here (`initialization.py`).
 """
 
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 
 from rclrec_mini.data.sequences import Batch, Events
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
+from rclrec_mini.models.initialization import start_as_copier
 
 BUCKETS = 128  # the last bucket of time; two years fall into bucket 59
 
@@ -72,7 +74,8 @@ class HSTULayer(nn.Module):
         self.time = nn.Parameter(torch.zeros(BUCKETS + 1))  # by bucket
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.uvqk.weight, std=config.d**-0.5)
-        nn.init.xavier_uniform_(self.out.weight)
+        _, value, query, key = self.uvqk.weight.chunk(4)
+        start_as_copier(query, key, value, self.out.weight)
 
     def forward(self, x: Tensor, distance: Tensor, bucket: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """One block, and the weights A that it used.

@@ -26,8 +26,8 @@ phi = [mu, sqrt S], so it expands into inner products, of queries and keys as of
 What differs here. The reference code's logit is +W, farther is better; ours is -W. It has four behaviours and fixes
 their number; ours is a parameter. It normalises embeddings before ELU and scores items by other values of the same
 table; here an item is one Gaussian, on both sides. It has no residual around the feed-forward layer; ours has.
-Positions count back from the newest event, so that padding moves none. Attention starts as a copier and the head as
-the identity: from random weights it takes many times longer to leave popularity behind.
+Positions count back from the newest event, so that padding moves none. Attention starts as everywhere here
+(`initialization.py`), the head as the identity.
 """
 
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
+from rclrec_mini.models.initialization import start_as_copier
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,7 @@ class FusedAttention(nn.Module):
         self.out = nn.ModuleList(nn.Linear(d, d) for _ in Gaussian._fields)
         self.dropout = nn.Dropout(config.dropout)
         for content, out in zip(self.content, self.out, strict=True):
-            self.start_as_copier(content, out)
-
-    @staticmethod
-    @torch.no_grad()
-    def start_as_copier(content: nn.Linear, out: nn.Linear) -> None:
-        """Equal queries and keys, and an output that undoes the values, as `backbone.Attention` starts."""
-        query, _, value = content.weight.chunk(3)
-        nn.init.orthogonal_(query)
-        nn.init.orthogonal_(value)
-        content.weight.copy_(torch.cat([query, query, value]))
-        out.weight.copy_(value.T)
+            start_as_copier(*content.weight.chunk(3), out.weight)
 
     def split(self, x: Tensor) -> Tensor:
         """(B, T, ..., d) -> (B, h, T, ..., d/h)"""

@@ -18,6 +18,7 @@ What differs here, and why:
 - Histories may be shorter than the longest. Padding stands on the left, as in the original, whose positions therefore
   count from the newest event too.
 - Events of all behaviours are one sequence, and nothing tells the query which behaviour comes next.
+- Attention starts as in all methods here (`initialization.py`).
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.dropout import Dropout
+from rclrec_mini.models.initialization import start_as_copier
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class SASRec(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        for layer in self.layers:
+            start_as_copier(layer.query.weight, *layer.key_value.weight.chunk(2))
 
     def encode(self, events: Events, *, newest: bool = False) -> tuple[Tensor, Tensor]:
         """States of the events, each of the events up to it, and the last block's attention.

@@ -130,7 +130,7 @@ def test_no_softmax_and_n_is_a_constant(model, batch):
     twice.load_state_dict({k: v for k, v in model.state_dict().items() if "position" not in k}, strict=False)
     weight = model.encode(batch.history())[1]
     assert_close(twice.encode(batch.history())[1] * 2, weight)
-    assert (weight[:, :, -1].sum(-1) - 1).abs().min() > 0.01
+    assert (weight[:, :, -1].sum(-1) - 1).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("column", ["item", "behavior", "timestamp"])
