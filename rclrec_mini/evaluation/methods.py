@@ -55,9 +55,7 @@ def pretraining_rclrec(config: RCLRecConfig, materials: Materials) -> RCLRec:
     """
     check_codes(config.backbone, materials)
     selector = Sometimes(RandomK(k=config.k), share=config.prefix_share) if config.prefix_share else None
-    return RCLRec(
-        backbone=Backbone(config.backbone), codes=materials.catalog.codes, selector=selector, loss=config.loss
-    )
+    return RCLRec(backbone=Backbone(config.backbone), codes=materials.catalog.codes, selector=selector)
 
 
 def finetuning_rclrec(config: RCLRecConfig, materials: Materials, trained: RCLRec) -> RCLRec:
@@ -99,9 +97,7 @@ def build_selector(config: RCLRecConfig, materials: Materials, backbone: Backbon
 
 def _rclrec_of_first(config: RCLRecConfig) -> RCLRecConfig:
     plain = RCLRecConfig(backbone=config.backbone, prefix_share=config.prefix_share)
-    if not config.prefix_share:
-        return plain
-    return replace(plain, k=config.k, loss=LossConfig(prefix_loss=config.loss.prefix_loss))
+    return replace(plain, k=config.k) if config.prefix_share else plain
 
 
 def _same(config: Any) -> Any:

@@ -69,7 +69,7 @@ TABLE2: dict[str, dict[str, Any]] = {
     "supervision": {"loss": LossConfig(supervision=1.0)},
     "prefixes in pre-training": {"prefix_share": 0.5},
     "all repairs": {"loss": REPAIRED, "prefix_share": 0.5},
-    "repaired, w/o RCPM": {"selector": "none", "prefix_share": 0.5},
+    "prefixes in pre-training, w/o RCPM": {"selector": "none", "prefix_share": 0.5},
 }
 LENGTHS = {k: "RCLRec" if k == RCLRecConfig.k else f"RCLRec, k = {k}" for k in range(1, 7)}
 FIGURE3 = {BASE: TABLE2[BASE], **{name: {"k": k} for k, name in LENGTHS.items()}}
