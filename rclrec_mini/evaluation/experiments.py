@@ -66,7 +66,7 @@ def pretrained(
     if model.every_event:
         rows = every_nth(materials.sequences, rows, config.pretrain.max_history // 2)
     stage = Pretraining(model=model)
-    result = _train(stage, model, config, config.pretrain, materials, rows, run, progress=progress)
+    result = train_stage(stage, model, config, config.pretrain, materials, rows, run, progress=progress)
     return model.eval(), result
 
 
@@ -82,7 +82,9 @@ def finetune(
     model = _fresh(config, materials)
     load_weights(pretrained, Pretraining(model=model))
     model = METHODS[method_name(config.model)].second(config.model, materials, model)
-    result = _train(model, model, config, config.finetune, materials, materials.purchases(), run, progress=progress)
+    result = train_stage(
+        model, model, config, config.finetune, materials, materials.purchases(), run, progress=progress
+    )
     return model.eval(), result
 
 
@@ -92,10 +94,11 @@ def _fresh(config: ExperimentConfig, materials: Materials) -> nn.Module:
     return METHODS[method_name(config.model)].first(config.model, materials)
 
 
-def _train(
+def train_stage(
     stage: nn.Module, model: nn.Module, config: ExperimentConfig, training: TrainConfig, materials: Materials,
     rows: np.ndarray, run: Path | str, *, progress: bool,
 ) -> TrainResult:  # fmt: skip
+    """Train `stage` on the samples at `rows`; `model`, which it holds, is what ranks the validation targets."""
     validation = materials.validation(config.validation_targets)
 
     def evaluate(_: nn.Module) -> dict[str, float]:

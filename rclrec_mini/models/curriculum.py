@@ -115,6 +115,15 @@ def _recency(mask: Tensor) -> Tensor:
     return torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32).expand(mask.shape)
 
 
+def chance(batch: Batch, *, seed: int) -> Tensor:
+    """A random number of 0 to 1 for every event, the same whenever the sample comes again: (B, T)"""
+    # a hash of (sample, how long before the target), so that neither batch order nor padding matters
+    x = batch.row[:, None] * 1_000_003 + _recency(batch.mask).flip(1).long() + seed * 7_919
+    for _ in range(3):
+        x = (x ^ (x >> 16)) * 0x45D9F3B % 2**32
+    return x.float() / 2**32
+
+
 class RecentK(nn.Module):
     """The k most recent events (Table 2)."""
 
@@ -134,11 +143,7 @@ class RandomK(nn.Module):
         self.k, self.seed = k, seed
 
     def forward(self, history: Tensor, batch: Batch) -> Selection:
-        # a hash of (sample, how long before the target), so that neither batch order nor padding matters
-        x = batch.row[:, None] * 1_000_003 + _recency(batch.mask).flip(1).long() + self.seed * 7_919
-        for _ in range(3):
-            x = (x ^ (x >> 16)) * 0x45D9F3B % 2**32
-        return _fixed(x.float() / 2**32, batch.mask, self.k)
+        return _fixed(chance(batch, seed=self.seed), batch.mask, self.k)
 
 
 class Sometimes(nn.Module):

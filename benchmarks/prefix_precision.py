@@ -1,0 +1,184 @@
+"""How precise must a curriculum be before it pays, and how precise can RCPM be?
+
+    rclrec reproduce table2 --preset mini --out runs/mini
+    python benchmarks/prefix_precision.py --study runs/mini
+
+In a study of the simulated shop, the backbones of its stage one are fine-tuned with prefixes of known quality: each of
+the k events is one of the purchase's own journey with probability pi, and one of another or none otherwise, in random
+order, the same in training and test. What a row gains on fine-tuning without a prefix, from the same stage one, is a
+curve over pi; where it crosses zero is the precision from which a curriculum pays. It is drawn for the paper's losses
+and for a backbone that knows prefixes from pre-training, where prefix tokens weigh 0.1.
+
+"taught the truth" is RCPM with our supervision term, whose targets are the events of the true journeys instead of
+those with the purchase's codes: the precision that RCPM, which knows the user and the history but never the target,
+can learn when it is told the answers of all training purchases.
+"""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+
+from rclrec_mini.data.sequences import Batch
+from rclrec_mini.evaluation.experiments import ExperimentConfig, pretrained, train_stage
+from rclrec_mini.evaluation.materials import Materials
+from rclrec_mini.evaluation.methods import build_selector
+from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall
+from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.evaluation.studies import TABLE2, Row, Study, load_materials, make_study
+from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.models.curriculum import Selection, chance, journey_mask, top_k
+from rclrec_mini.models.rclrec import RCLRec
+from rclrec_mini.training.checkpoints import provenance
+
+TAUGHT = "taught the truth"
+STARTS = {  # the row of table2 whose losses and stage one are taken, and the row without a prefix from the same
+    "to the letter": ("RCLRec", "w/o RCPM"),
+    "prefixes in pre-training, prefix loss 0.1": ("all repairs", "prefixes in pre-training, w/o RCPM"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    study: Path = Path("runs/mini")  # folder of a study that holds the rows of STARTS
+    preset: str = "mini"  # its preset
+    precision: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # pi
+    seeds: tuple[int, ...] = (0,)  # of the study
+    threads: int = 1  # of torch
+    out: Path = Path(__file__).parent / "results" / "prefix_precision.json"  # result file
+
+
+class NoisyOracle(nn.Module):
+    """k events, each of the target's journey with probability `precision`; as far as the history has such events.
+
+    Args:
+        k: events to select.
+        precision: pi.
+        journey: truth of a simulated shop, of every row of the interactions (N,).
+    """
+
+    def __init__(self, *, k: int, precision: float, journey: Tensor):
+        super().__init__()
+        self.k, self.precision = k, precision
+        self.register_buffer("journey", journey, persistent=False)
+
+    def forward(self, history: Tensor, batch: Batch) -> Selection:
+        truth = journey_mask(self.journey, batch)
+        order = chance(batch, seed=1)  # (B, T)
+        wanted = (chance(batch, seed=2)[:, -self.k :] < self.precision).sum(1, keepdim=True)  # (B, 1)
+        place = order.masked_fill(~truth, -1).argsort(1, descending=True).argsort(1)  # 0: first of the journey
+        taken = truth & (place < wanted)
+        relevance = order + 2.0 * taken - 1.0 * (truth & ~taken)  # wanted, then noise, then the rest of the journey
+        index, valid = top_k(relevance.masked_fill(~batch.mask, float("-inf")), self.k)
+        shuffled = chance(batch, seed=3).gather(1, index).masked_fill(~valid, -1).argsort(1)
+        index, valid = index.gather(1, shuffled), valid.gather(1, shuffled)
+        return Selection(index, valid, torch.ones(index.shape, device=index.device))
+
+
+def towards_journey(model: RCLRec, scores: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy of p towards the events of the target's journey (B,), 0 where the history holds none."""
+    truth = journey_mask(model.journey, batch).float()
+    towards = truth / truth.sum(-1, keepdim=True).clamp(min=1)
+    return -(towards * scores.log_softmax(-1).masked_fill(~batch.mask, 0.0)).sum(-1)
+
+
+def main(config: Config) -> None:
+    torch.set_num_threads(config.threads)
+    study = make_study(config.study, preset_name=config.preset, seeds=config.seeds)
+    materials = load_materials(study.data, study.ids)
+    if materials.journey is None:
+        raise InputError(f"{study.data}: truth.parquet not found, expected a simulated shop")
+    rows: list[float | str] = [*config.precision, TAUGHT]
+    for start, (row, _) in STARTS.items():
+        for seed in config.seeds:
+            for what in rows:
+                begun = time.perf_counter()
+                run(study.config(Row("rclrec", TABLE2[row]), seed), study, materials, what, folder(study, start, what))
+                print(f"{start}, {what}, seed {seed}: {time.perf_counter() - begun:.0f} s", flush=True)
+    found = {start: collect(study, materials, start, rows) for start in STARTS}
+    settings = {"preset": config.preset, "seeds": config.seeds, "data": materials.label()}
+    write_json(config.out, {"config": settings, "starts": found, **provenance()})
+    print_table(read_json(config.out))
+
+
+def folder(study: Study, start: str, what: float | str) -> Path:
+    return study.out / "prefix_precision" / start.replace(" ", "_").replace(",", "") / str(what).replace(" ", "_")
+
+
+def run(config: ExperimentConfig, study: Study, materials: Materials, what: float | str, out: Path) -> None:
+    """Fine-tune with one kind of prefix, unless it has been, and store ranks and precision of every test target."""
+    out = out / f"seed{config.seed}"
+    if (out / "test.safetensors").exists():
+        return
+    first, _ = pretrained(config, materials, study.stage_one(config), progress=False)  # is there: read back
+    sizes, loss = config.model, config.model.loss
+    if what == TAUGHT:
+        selector, loss = build_selector(sizes, materials, first.backbone), replace(loss, supervision=1.0)
+    else:
+        selector = NoisyOracle(k=sizes.k, precision=float(what), journey=materials.journey)
+    model = RCLRec(
+        backbone=first.backbone, codes=first.codes, selector=selector, loss=loss, reference=first.backbone,
+        journey=materials.journey,
+    )  # fmt: skip
+    model.supervision = partial(towards_journey, model)
+    rows = materials.purchases()
+    train_stage(model, model, config, config.finetune, materials, rows, out / "finetune", progress=True)
+    model.eval()
+    items = rank(model, materials, materials.split.test, beams=config.beams)
+    values = {"rank": rank_of(items, materials.sequences.item[materials.split.test])}
+    values |= selector_recovery(model, materials, materials.split.test)
+    with whole_file(out / "test.safetensors") as partial_file:
+        save_file(values, partial_file)
+
+
+def collect(study: Study, materials: Materials, start: str, rows: list[float | str]) -> dict[str, Any]:
+    """Metrics of each row, its gain on no prefix, and where the gain crosses zero."""
+    base = stack([study.row(STARTS[start][1], seed) / "ranks.safetensors" for seed in study.seeds], "rank")
+    found: dict[str, Any] = {"without": {"recall@10": asdict(mean_with_interval(recall(base, 10)))}, "rows": {}}
+    for what in rows:
+        files = [folder(study, start, what) / f"seed{seed}" / "test.safetensors" for seed in study.seeds]
+        values, precision = stack(files, "rank"), stack(files, "precision")
+        found["rows"][str(what)] = {
+            "precision": float(np.nanmean(precision)),
+            "recall@10": asdict(mean_with_interval(recall(values, 10))),
+            "ndcg@10": asdict(mean_with_interval(ndcg(values, 10))),
+            "gain": asdict(paired_test(recall(values, 10), recall(base, 10))),
+        }
+    curve = [found["rows"][str(what)] for what in rows if what != TAUGHT]
+    found["pays from"] = crossing([row["precision"] for row in curve], [row["gain"]["difference"] for row in curve])
+    return found
+
+
+def stack(files: list[Path], name: str) -> np.ndarray:
+    """(S, n)"""
+    return np.stack([load_file(file)[name] for file in files])
+
+
+def crossing(x: list[float], y: list[float]) -> float | None:
+    """Where the line through the points first rises through 0; None if it does not."""
+    for x0, x1, y0, y1 in zip(x, x[1:], y, y[1:], strict=False):
+        if y0 < 0 <= y1:
+            return x0 - y0 * (x1 - x0) / (y1 - y0)
+    return None
+
+
+def print_table(result: dict[str, Any]) -> None:
+    for start, found in result["starts"].items():
+        without, pays = found["without"]["recall@10"]["mean"], found["pays from"]
+        level = "nowhere" if pays is None else f"from precision {pays:.2f}"
+        print(f"\n{start}: R@10 {100 * without:.1f} without a prefix; a curriculum pays {level}\n")
+        print("| pi | precision | R@10 | gain |\n|---|---|---|---|")
+        for what, row in found["rows"].items():
+            gain = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * row["gain"][e] for e in ("difference", "low", "high")))
+            print(f"| {what} | {row['precision']:.2f} | {100 * row['recall@10']['mean']:.1f} | {gain} |")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
