@@ -227,7 +227,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     if result["paper"]:
         lines += ["", f"The columns of the paper are from {result['paper']}: other data, so compare order, not size."]
-    lines += ["", *journeys(result), *groups(result)]
+    lines += ["", *origins(result), *journeys(result), *groups(result)]
     return "\n".join(lines) + "\n"
 
 
@@ -237,6 +237,19 @@ def versus(against: Mapping[str, Any] | None) -> str:
     test = against["ndcg@10"]
     low, high = 100 * test["low"], 100 * test["high"]
     return f"{100 * test['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {test['p_value']:.4f}, {against['other']}"
+
+
+def origins(result: Mapping[str, Any]) -> list[str]:
+    """Where the numbers come from: code, device, and what the search chose for each method."""
+    runs = [run for row in result["rows"].values() for run in row["runs"].values()]
+    devices = " and ".join(sorted({run["device"] for run in runs}))
+    lines = [f"Runs of commit {', '.join(sorted({run['commit'] for run in runs}))} on {devices}."]
+    chosen = {row["method"]: row["search"] for row in result["rows"].values() if "search" in row}
+    if chosen:
+        points = " or ".join(sorted({str(len(found["points"])) for found in chosen.values()}))
+        best = (f"{name} {found['best']['lr']:g}, {found['best']['dropout']:g}" for name, found in chosen.items())
+        lines[0] += f" Learning rate of stage one and dropout, the best of {points} points each: {'; '.join(best)}."
+    return [*lines, ""]
 
 
 def journeys(result: Mapping[str, Any]) -> list[str]:

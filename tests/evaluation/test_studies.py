@@ -138,6 +138,9 @@ def test_table1_compares_with_the_best_other_method(study):
 def test_markdown_and_csv_show_every_row(study, table2):
     text = (study.out / "table2.md").read_text()
     assert text == markdown(table2) and "the simulated shop" in text and "industrial data set" in text
+    best = read_json(study.out / "search" / "rclrec" / "search.json")["best"]
+    assert f"the best of 2 points each: rclrec {best['lr']:g}, 0.1." in text
+    assert table2["rows"]["RCLRec"]["runs"]["3"]["commit"] in text
     lines = list(csv.DictReader(comma_separated(table2).splitlines()))
     names = [*table2["rows"], *table2["naive"]]
     assert [(line["row"], line["metric"]) for line in lines] == [(name, metric) for name in names for metric in METRICS]
