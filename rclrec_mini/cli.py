@@ -298,7 +298,7 @@ def reproduce(args: Sequence[str]) -> None:
     study = studies.make_study(
         options.out, preset_name=options.preset, data=options.data, ids=options.ids, seeds=options.seeds
     )
-    rows = studies.rows_of(options.table, options.methods)
+    rows = study.rows(options.table, options.methods)
     if not options.collect:
         threads = options.threads or int(options.workers > 1)
         studies.run_study(study, rows, workers=options.workers, threads=threads)

@@ -207,10 +207,11 @@ def percent(estimate: Mapping[str, float]) -> str:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The table for people."""
-    seeds = sorted({len(row["seeds"]) for row in result["rows"].values()})
+    seeds = " or ".join(map(str, sorted({len(row["seeds"]) for row in result["rows"].values()})))
+    seeds += " seed" if seeds == "1" else " seeds"
     lines = [
         f"{result['table']}, {result['data']}, preset {result['preset']}: {result['targets']:,} test purchases, "
-        f"{result['items']:,} items, all ranked; in %, 95% intervals over users, {' or '.join(map(str, seeds))} seeds.",
+        f"{result['items']:,} items, all ranked; in %, 95% intervals over users, {seeds}.",
         "",
     ]
     header = ["", "R@5", "R@10", "N@5", "N@10", "N@10 against", "stage one alone, N@10", "parameters", "minutes"]

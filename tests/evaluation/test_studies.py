@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -164,6 +165,14 @@ def test_two_workers_find_the_same(study, tmp_path):
     for name in TABLE1:
         ours, theirs = (load_file(s.row(name, 0) / "ranks.safetensors")["rank"] for s in (study, other))
         assert ours.tolist() == theirs.tolist()
+
+
+def test_real_data_have_no_oracle(study, tmp_path):
+    assert study.rows("table2") == rows_of("table2")
+    shutil.copytree(study.data, tmp_path / "data")
+    (tmp_path / "data" / "truth.parquet").unlink()
+    real = dataclasses.replace(study, data=tmp_path / "data", out=tmp_path).rows("table2")
+    assert set(rows_of("table2")) - set(real) == {"oracle-k"} and len(real) > 5
 
 
 def test_the_command(study, monkeypatch, capsys, tmp_path):
