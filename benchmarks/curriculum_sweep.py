@@ -4,19 +4,17 @@
 
 Every shop is the mini shop with fewer users and one knob changed. In each of them a backbone is pre-trained once and
 then fine-tuned without a prefix, to the letter of the paper, with the most recent events, and with the true journey,
-which no real recommender knows: what the oracle gains is the most that any choice of events could. Rows with repairs
-need a pre-training of their own and are asked for by name:
-
-    --rows "w/o RCPM" RCLRec recent-k oracle-k "all repairs" "repaired, w/o RCPM"
+which no real recommender knows: what the oracle gains is the most that any choice of events could. Another backbone
+that sees prefixes in pre-training is fine-tuned with all repairs and without a prefix. The rows are those of table 2.
 
 Each (shop, seed, row) is a run that resumes; several processes may share the work by taking different shops, and
 `--collect` then puts their runs together. The result file holds, for each shop, the metrics of each row, its paired
-difference to w/o RCPM with 95% intervals, over all test targets and by slices, how much of the true journeys its
-selector finds, and what naive baselines reach.
+difference to the row without a prefix from the same pre-training, with 95% intervals, over all test targets and by
+slices, how much of the true journeys its selector finds, and what naive baselines reach.
 
 The knob `events` keeps the number of purchases a user: longer histories are then sparser ones. All shops have the
 same steps of training, so the knob `users` changes how many different events and purchases these see. With the
-defaults a shop takes about three minutes on one thread, the rows with repairs two more.
+defaults a shop takes about five minutes on one thread.
 """
 
 import time
@@ -39,22 +37,13 @@ from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summa
 from rclrec_mini.evaluation.presets import preset
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
+from rclrec_mini.evaluation.studies import BASE, PRACTISED_BASE, TABLE2, base_of
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
-from rclrec_mini.models.rclrec import LossConfig
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
 from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 from rclrec_mini.training.checkpoints import provenance
 
-BASE = "w/o RCPM"
-REPAIRED = {"loss": LossConfig(prefix_loss=0.1, supervision=1.0), "prefix_share": 0.5}
-ROWS: dict[str, dict[str, Any]] = {
-    BASE: {"selector": "none"},
-    "RCLRec": {},
-    "recent-k": {"selector": "recent"},
-    "oracle-k": {"selector": "oracle"},
-    "all repairs": REPAIRED,
-    "repaired, w/o RCPM": {"selector": "none", **REPAIRED},
-}
+ROWS = {name: TABLE2[name] for name in (BASE, "RCLRec", "recent-k", "oracle-k", PRACTISED_BASE, "all repairs")}
 PURCHASES = 0.0095 * 300  # a user, in the mini shop
 KNOBS: dict[str, dict[str, dict[str, float]]] = {  # what each value of a knob changes
     "users": {str(n): {"users": n} for n in (500, 4500)},
@@ -73,7 +62,7 @@ SLICES = ("target item", "gap")  # the slices of the result file
 class Config:
     runs: Path = Path("runs/curriculum_sweep")  # where runs live and resume
     shops: tuple[str, ...] = tuple(SHOPS)  # which shops, see SHOPS
-    rows: tuple[str, ...] = (BASE, "RCLRec", "recent-k", "oracle-k")  # which rows, see ROWS
+    rows: tuple[str, ...] = tuple(ROWS)  # which rows, see ROWS
     seeds: tuple[int, ...] = (0,)  # of training, and of the shop
     shop: str = "mini"  # preset that the shops change
     users: int = 1500  # users of every shop but those of the knob
@@ -210,9 +199,11 @@ def collect_row(
 ) -> dict[str, Any]:
     values = scores[row]
     found: dict[str, Any] = {m: asdict(e) for m, e in summarize({m: values[m] for m in METRICS}).items()}
-    if BASE in scores and row != BASE:
-        base = scores[BASE]
-        found["difference to w/o RCPM"] = {m: asdict(paired_test(values[m], base[m])) for m in COMPARED}
+    other = base_of(ROWS[row])
+    if other in scores and row not in (BASE, PRACTISED_BASE):
+        base = scores[other]
+        tests = {m: asdict(paired_test(values[m], base[m])) for m in COMPARED}
+        found["difference"] = {"other": other, **tests}
         found["difference by slice"] = {
             cut.name: {
                 group: {"mean": e.estimate.mean, "low": e.estimate.low, "high": e.estimate.high, "targets": e.targets}
@@ -241,13 +232,13 @@ def naive(materials: Materials) -> dict[str, dict[str, Any]]:
 
 
 def print_table(result: dict[str, Any]) -> None:
-    print("| shop | seed | purchases | row | R@10 | N@10 | R@10 to w/o RCPM | precision | recall |")
+    print("| shop | seed | purchases | row | R@10 | N@10 | R@10 to no prefix | precision | recall |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, runs in result["shops"].items():
         for run in runs:
             for row, found in run["rows"].items():
                 cells = [f"{100 * found[m]['mean']:.1f}" for m in COMPARED]
-                test = found.get("difference to w/o RCPM", {}).get("recall@10")
+                test = found.get("difference", {}).get("recall@10")
                 ends = ("difference", "low", "high")
                 cells.append("{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * test[e] for e in ends)) if test else "")
                 known = found.get("recovery", {})

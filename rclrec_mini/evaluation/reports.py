@@ -2,8 +2,9 @@
 
 Means are over test targets, one a user, with 95% bootstrap intervals over users; seeds are averaged within each user
 first (evaluation/metrics.py). Each row is compared on the same users with the best other trained method (table1), or
-with fine-tuning without a prefix (table2, figure3). The paper's numbers stand beside ours, under the name of the data
-that they come from: they were made from other data, so only their order and their ratios can be compared.
+with fine-tuning without a prefix from the same stage one (table2, figure3). The paper's numbers stand beside ours,
+under the name of the data that they come from: they were made from other data, so only their order and their ratios
+can be compared.
 """
 
 import csv
@@ -21,7 +22,7 @@ from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Mark
 from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall, summarize
 from rclrec_mini.evaluation.slices import by_slice, slices
-from rclrec_mini.evaluation.studies import BASE, LISTED, Row, Study, load_materials
+from rclrec_mini.evaluation.studies import BASE, LISTED, PRACTISED_BASE, Row, Study, base_of, load_materials
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
 
 METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
@@ -85,7 +86,7 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
     described = {}
     for name, values in scores.items():
         row: dict[str, Any] = {metric: asdict(e) for metric, e in summarize(values).items()}
-        other = opponent(table, name, scores, trained=by_name)
+        other = opponent(table, name, scores, rows={row: rows[row] for row in by_name})
         if other is not None:
             tests = {metric: asdict(paired_test(values[metric], scores[other][metric])) for metric in METRICS}
             row["against"] = {"other": other, **tests}
@@ -152,12 +153,13 @@ def materials_history(study: Study) -> int:
 
 
 def opponent(
-    table: str, name: str, scores: Mapping[str, Mapping[str, np.ndarray]], trained: Mapping[str, Any]
+    table: str, name: str, scores: Mapping[str, Mapping[str, np.ndarray]], rows: Mapping[str, Row]
 ) -> str | None:
-    """The row that `name` is compared with."""
+    """The row that `name` is compared with, one of those trained."""
     if table != "table1":
-        return BASE if BASE in trained and name != BASE else None
-    others = [other for other in trained if other not in (name, TOLD)]
+        base = base_of(rows[name].changes) if name in rows and name != PRACTISED_BASE else BASE
+        return base if base in rows and name != base else None
+    others = [other for other in rows if other not in (name, TOLD)]
     return max(others, key=lambda other: scores[other]["ndcg@10"].mean()) if others else None
 
 

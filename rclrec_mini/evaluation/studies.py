@@ -55,7 +55,7 @@ LISTED = 10  # length of the ranked lists
 MANY_ITEMS, NEGATIVES = 20_000, 4096  # with more items a softmax over all of them is sampled by as many
 GENTLE = LossConfig(prefix_loss=0.1)
 REPAIRED = LossConfig(prefix_loss=0.1, supervision=1.0)
-BASE = "w/o RCPM"
+BASE, PRACTISED_BASE = "w/o RCPM", "prefixes in pre-training, w/o RCPM"
 
 TABLE2: dict[str, dict[str, Any]] = {
     "RCLRec": {},
@@ -69,10 +69,15 @@ TABLE2: dict[str, dict[str, Any]] = {
     "supervision": {"loss": LossConfig(supervision=1.0)},
     "prefixes in pre-training": {"prefix_share": 0.5},
     "all repairs": {"loss": REPAIRED, "prefix_share": 0.5},
-    "prefixes in pre-training, w/o RCPM": {"selector": "none", "prefix_share": 0.5},
+    PRACTISED_BASE: {"selector": "none", "prefix_share": 0.5},
 }
 LENGTHS = {k: "RCLRec" if k == RCLRecConfig.k else f"RCLRec, k = {k}" for k in range(1, 7)}
 FIGURE3 = {BASE: TABLE2[BASE], **{name: {"k": k} for k, name in LENGTHS.items()}}
+
+
+def base_of(changes: Mapping[str, Any]) -> str:
+    """The row without a prefix that has the stage one of a row of table2 or figure3."""
+    return PRACTISED_BASE if changes.get("prefix_share") else BASE
 
 
 @dataclass(frozen=True)

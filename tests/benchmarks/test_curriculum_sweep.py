@@ -45,9 +45,9 @@ def test_a_shop_holds_its_rows_and_their_differences(benchmark, swept):
     (run,) = swept[1]["shops"]["gap 0"]
     assert (run["knob"], run["value"], run["shop"]["gap"], run["shop"]["users"]) == ("gap", "0", 0, 67)
     base, oracle = run["rows"][benchmark.BASE], run["rows"]["oracle-k"]
-    difference = oracle["difference to w/o RCPM"]["recall@10"]
+    difference = oracle["difference"]["recall@10"]
     assert difference["difference"] == pytest.approx(oracle["recall@10"]["mean"] - base["recall@10"]["mean"])
-    assert "difference to w/o RCPM" not in base and "recovery" not in base
+    assert "difference" not in base and "recovery" not in base
     assert oracle["recovery"]["precision"] == 1
     groups = oracle["difference by slice"]["gap"]
     assert list(groups) == ["0 to 3"] and groups["0 to 3"]["mean"] == pytest.approx(difference["difference"])

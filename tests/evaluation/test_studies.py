@@ -14,7 +14,16 @@ from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation import reports, studies
 from rclrec_mini.evaluation.metrics import mean_with_interval
 from rclrec_mini.evaluation.reports import METRICS, comma_separated, markdown, write_report
-from rclrec_mini.evaluation.studies import BASE, Search, at_point, make_study, rows_of, run_study
+from rclrec_mini.evaluation.studies import (
+    BASE,
+    PRACTISED_BASE,
+    Search,
+    at_point,
+    base_of,
+    make_study,
+    rows_of,
+    run_study,
+)
 from rclrec_mini.files import InputError, read_json
 from rclrec_mini.training.trainer import TrainConfig
 
@@ -22,7 +31,9 @@ pytestmark = pytest.mark.slow  # a minute in all
 SEEDS = (0, 3)
 TRAINING = TrainConfig(batch_size=13, max_steps=4, evaluate_every=2, log_every=2, accelerator="cpu")
 TABLE1 = rows_of("table1", ("sasrec", "rclrec"))
-TABLE2 = {name: rows_of("table2")[name] for name in ("RCLRec", BASE, "recent-k", "oracle-k", "all repairs")}
+TABLE2 = {
+    name: rows_of("table2")[name] for name in ("RCLRec", BASE, "recent-k", "oracle-k", "all repairs", PRACTISED_BASE)
+}
 
 
 def small(study):
@@ -69,10 +80,11 @@ def test_a_lost_run_is_made_again_and_equal(study):
 
 
 def test_rows_share_what_they_agree_on(study):
-    """Of the rows of table2 all but the repaired one have the same stage one, and RCLRec is one run in all tables."""
+    """Stage one is the same for all rows of table2 without practice, and for both with; RCLRec is one run in all."""
     first = {name: study.stage_one(study.config(row, 0)) for name, row in TABLE2.items()}
-    assert len({first[name] for name in TABLE2 if name != "all repairs"}) == 1
-    assert first["all repairs"] != first["RCLRec"]
+    for base in (BASE, PRACTISED_BASE):
+        assert len({first[name] for name, row in TABLE2.items() if base_of(row.changes) == base}) == 1
+    assert first[BASE] != first[PRACTISED_BASE]
     assert rows_of("figure3")["RCLRec"].changes == {"k": 4}
     assert study.config(rows_of("figure3")["RCLRec"], 0) == study.config(TABLE1["RCLRec"], 0)
 
@@ -111,6 +123,8 @@ def test_the_report_holds_what_the_runs_found(study, table2):
     difference = table2["rows"]["RCLRec"]["against"]["recall@10"]["difference"]
     assert difference == pytest.approx(hits.mean() - base)
     assert table2["rows"]["RCLRec"]["against"]["other"] == BASE and "against" not in table2["rows"][BASE]
+    others = {name: row["against"]["other"] for name, row in table2["rows"].items() if "against" in row}
+    assert others["all repairs"] == PRACTISED_BASE and others[PRACTISED_BASE] == BASE
     assert table2["rows"]["RCLRec"]["paper"]["recall@10"] == 29.62 and "paper" not in table2["rows"]["oracle-k"]
     assert table2["rows"]["oracle-k"]["journey"]["precision"]["mean"] == 1
     assert 0 <= table2["rows"]["RCLRec"]["log"]["hinge_active"] <= 1
