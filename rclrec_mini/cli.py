@@ -308,7 +308,7 @@ def reproduce(args: Sequence[str]) -> None:
 
         trained = result["rows"]
         by_k = {k: trained[name] for k, name in studies.LENGTHS.items() if name in trained}
-        figure = recall_by_k({"RCLRec": by_k}, without=trained.get(studies.BASE))
+        figure = recall_by_k({"RCLRec": by_k}, without=trained.get(studies.BASE), data=result["data"])
         with whole_file(options.out / "figure3.png") as partial:
             figure.savefig(partial, dpi=150, format="png")
     print((options.out / f"{options.table}.md").read_text(encoding="utf-8"))

@@ -284,6 +284,7 @@ def recall_by_k(
     without: dict[str, Any] | None = None,
     paper: dict[str, dict[int, float]] | None = None,
     names: tuple[str, ...] = ("recall@5", "recall@10"),
+    data: str = "",
 ) -> Figure:
     """Figure 3: metrics by the number of events in the curriculum, with 95% bands, one panel a metric, in per cent.
 
@@ -292,6 +293,7 @@ def recall_by_k(
         without: metrics of the variant without a prefix, a horizontal line.
         paper: the paper's curve of each metric, k to a share; drawn below on its own scale, for its data are others.
         names: the metrics shown.
+        data: where the numbers come from, the title.
     """
     size = (4.2 * len(names), 3.6 + (2.2 if paper else 0))
     heights = [3, 2] if paper else [1]
@@ -317,6 +319,7 @@ def recall_by_k(
         axis.set(xlabel="events in the curriculum, k", xticks=lengths, xlim=(lengths[0] - 0.3, lengths[-1] + 0.3))
     handles = [one for row in axes[:, :1] for one in row[0].get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.suptitle(data)
     sns.despine(figure)
     plt.close(figure)
     return figure

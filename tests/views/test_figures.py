@@ -142,7 +142,7 @@ def shares(**means):
 def test_recall_by_k_has_a_band_a_variant_and_the_paper_below():
     rows = {k: shares(recall_5=0.1 * k, recall_10=0.2 * k) for k in (3, 1, 2)}
     paper = {"recall@5": {2: 0.25, 1: 0.2}, "recall@10": {1: 0.3}}
-    figure = recall_by_k({"RCLRec": rows}, without=shares(recall_5=0.15, recall_10=0.35), paper=paper)
+    figure = recall_by_k({"RCLRec": rows}, without=shares(recall_5=0.15, recall_10=0.35), paper=paper, data="a shop")
     five, ten, paper_five, _ = figure.axes
     flat, curve = five.lines
     assert flat.get_ydata().tolist() == [15, 15]
@@ -154,6 +154,7 @@ def test_recall_by_k_has_a_band_a_variant_and_the_paper_below():
     assert paper_five.lines[0].get_xydata().tolist() == [[1, 20], [2, 25]]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["without a prefix", "RCLRec", "the paper, its own data"]
+    assert figure.get_suptitle() == "a shop"
     assert len(recall_by_k({"RCLRec": rows}).axes) == 2
 
 
