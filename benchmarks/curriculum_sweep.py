@@ -5,7 +5,8 @@
 Every shop is the mini shop with fewer users and one knob changed. In each of them a backbone is pre-trained once and
 then fine-tuned without a prefix, to the letter of the paper, with the most recent events, and with the true journey,
 which no real recommender knows: what the oracle gains is the most that any choice of events could. Another backbone
-that sees prefixes in pre-training is fine-tuned with all repairs and without a prefix. The rows are those of table 2.
+that sees prefixes in pre-training is fine-tuned with all repairs, with counts told to RCPM as well, and without a
+prefix. The rows are those of table 2.
 
 Each (shop, seed, row) is a run that resumes; several processes may share the work by taking different shops, and
 `--collect` then puts their runs together. The result file holds, for each shop, the metrics of each row, its paired
@@ -43,7 +44,10 @@ from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
 from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 from rclrec_mini.training.checkpoints import provenance
 
-ROWS = {name: TABLE2[name] for name in (BASE, "RCLRec", "recent-k", "oracle-k", PRACTISED_BASE, "all repairs")}
+COUNTING = "all repairs, counting"
+ROWS = {
+    name: TABLE2[name] for name in (BASE, "RCLRec", "recent-k", "oracle-k", PRACTISED_BASE, "all repairs", COUNTING)
+}
 PURCHASES = 0.0095 * 300  # a user, in the mini shop
 KNOBS: dict[str, dict[str, dict[str, float]]] = {  # what each value of a knob changes
     "users": {str(n): {"users": n} for n in (500, 4500)},

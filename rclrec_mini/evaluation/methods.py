@@ -29,7 +29,8 @@ class RCLRecConfig:
     """RCLRec and its ablations. Defaults are the paper's where it gives them."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    selector: Literal["rcpm", "recent", "random", "oracle", "none"] = "rcpm"  # none: the ablation w/o RCPM
+    # none: the ablation w/o RCPM; counting: RCPM that is told counts (ours)
+    selector: Literal["rcpm", "counting", "recent", "random", "oracle", "none"] = "rcpm"
     k: int = 4  # events of the curriculum
     tau: float = 0.5  # temperature of p
     user_buckets: int = 2000  # user ids are hashed into as many
@@ -83,7 +84,7 @@ def build_selector(config: RCLRecConfig, materials: Materials, backbone: Backbon
         if materials.journey is None:
             raise InputError(f"{materials.folder}: truth.parquet not found, the oracle needs a simulated shop")
         return OracleK(k=k, journey=materials.journey)
-    if config.selector == "rcpm":
+    if config.selector in ("rcpm", "counting"):
         sizes = config.backbone
         profiles = user_profiles(
             n_users=materials.sequences.n_users, buckets=config.user_buckets, demographics=materials.profiles
@@ -91,6 +92,7 @@ def build_selector(config: RCLRecConfig, materials: Materials, backbone: Backbon
         return RCPM(
             d=sizes.d, k=k, tau=config.tau, max_history=sizes.max_history, profiles=profiles,
             behavior_embedding=backbone.behavior_embedding,
+            codes=materials.catalog.codes if config.selector == "counting" else None,
         )  # fmt: skip
     return {"recent": RecentK(k=k), "random": RandomK(k=k), "none": None}[config.selector]
 

@@ -69,6 +69,8 @@ TABLE2: dict[str, dict[str, Any]] = {
     "supervision": {"loss": LossConfig(supervision=1.0)},
     "prefixes in pre-training": {"prefix_share": 0.5},
     "all repairs": {"loss": REPAIRED, "prefix_share": 0.5},
+    "supervision, counting": {"loss": LossConfig(supervision=1.0), "selector": "counting"},
+    "all repairs, counting": {"loss": REPAIRED, "prefix_share": 0.5, "selector": "counting"},
     PRACTISED_BASE: {"selector": "none", "prefix_share": 0.5},
 }
 LENGTHS = {k: "RCLRec" if k == RCLRecConfig.k else f"RCLRec, k = {k}" for k in range(1, 7)}

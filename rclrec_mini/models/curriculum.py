@@ -62,7 +62,8 @@ class RCPM(nn.Module):
 
         q = MLP([W_u x_u; e_pay])    s_t = q . h_t / sqrt(d)    p = softmax(s / tau)    K = top-k(p)    (eq. 2 to 4)
 
-    The backbone's encoder knows distances only, so a recency embedding (0 = newest) is added to its states here.
+    The backbone's encoder knows distances only, so a recency embedding (0 = newest) is added to its states here. Ours,
+    with `codes`: so is a network's reading of `event_counts`, for softmax attention averages and cannot count.
 
     Args:
         d: width.
@@ -71,11 +72,13 @@ class RCPM(nn.Module):
         max_history: T, most events of a history.
         profiles: x_u of all users as category numbers (U, f), see `user_profiles`.
         behavior_embedding: the backbone's E, whose row e_pay is shared.
+        codes: semantic ids of all items (N, L); None, as in the paper: counts are not told.
     """
 
     def __init__(
-        self, *, d: int, k: int, tau: float, max_history: int, profiles: Tensor, behavior_embedding: nn.Embedding
-    ):
+        self, *, d: int, k: int, tau: float, max_history: int, profiles: Tensor, behavior_embedding: nn.Embedding,
+        codes: Tensor | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.k, self.tau = k, tau
         self.recency = nn.Embedding(max_history, d)
@@ -83,6 +86,10 @@ class RCPM(nn.Module):
         self.features = nn.ModuleList(nn.Embedding(int(n) + 1, d) for n in profiles.amax(0))
         self.user = nn.Linear(d * len(self.features), d, bias=False)  # W_u
         self.mlp = nn.Sequential(nn.Linear(2 * d, d), nn.GELU(), nn.Linear(d, d))
+        self.register_buffer("codes", codes, persistent=False)
+        if codes is not None:
+            counts = codes.shape[1] * behavior_embedding.num_embeddings
+            self.counts = nn.Sequential(nn.Linear(counts, d), nn.GELU(), nn.Linear(d, d))
         self.shared = (behavior_embedding,)  # in a tuple, so that the weights are registered once, in the backbone
 
     def query(self, user: Tensor) -> Tensor:
@@ -97,11 +104,26 @@ class RCPM(nn.Module):
         q = self.query(batch.user)
         newest_last = torch.arange(history.shape[1] - 1, -1, -1, device=history.device)
         history = history + self.recency(newest_last)
+        if self.codes is not None:
+            counts = event_counts(self.codes, batch, behaviors=len(self.shared[0].weight))
+            history = history + self.counts(counts.to(history.dtype))
         scores = (history @ q.unsqueeze(-1)).squeeze(-1) * q.shape[-1] ** -0.5  # (B, T), eq. 2
         scores = (scores / self.tau).masked_fill(~batch.mask, float("-inf"))
         p = scores.softmax(-1)  # eq. 3
         index, valid = top_k(scores.detach(), self.k)
         return Selection(index, valid, straight_through(p.gather(1, index)), scores)
+
+
+def event_counts(codes: Tensor, batch: Batch, *, behaviors: int) -> Tensor:
+    """How often what an event is about occurs in its history: for each level l and behaviour the log(1 + n) of the n
+    events that agree with its codes up to level l, itself included.
+
+    codes (N, L) -> (B, T, L * behaviors)
+    """
+    own = codes[batch.item]  # (B, T, L)
+    agree = (own[:, :, None] == own[:, None]).long().cumprod(-1).float()  # (B, T, T, L)
+    behavior = F.one_hot(batch.behavior.long(), behaviors) * batch.mask[..., None]  # (B, T, behaviors)
+    return torch.einsum("bstl,btc->bslc", agree, behavior.float()).log1p().flatten(2)
 
 
 def _fixed(relevance: Tensor, mask: Tensor, k: int) -> Selection:

@@ -129,6 +129,14 @@ def test_the_oracle_finds_every_journey_and_random_k_does_not(folders):
     assert precision["oracle"] == 1.0 and precision["random"] < 0.7
 
 
+def test_the_counting_selector_learns_from_counts(folders):
+    materials = Materials.load(*folders[:2])
+    config = CONFIG.with_model(selector="counting").model
+    model = finetuning_rclrec(config, materials, pretraining_rclrec(config, materials))
+    model(materials.sequences.batch(materials.purchases()[:13], 11))["loss"].backward()
+    assert (model.selector.counts[0].weight.grad != 0).any(0).sum() > 3
+
+
 def test_the_oracle_needs_the_truth(folders, tmp_path):
     materials = dataclasses.replace(Materials.load(*folders[:2]), journey=None)
     with pytest.raises(InputError, match=r"truth\.parquet not found"):

@@ -12,6 +12,7 @@ from rclrec_mini.models.curriculum import (
     RecentK,
     Selection,
     Sometimes,
+    event_counts,
     journey_mask,
     recovery,
     straight_through,
@@ -113,6 +114,43 @@ def test_scores_by_hand(rcpm, history, batch):
                 assert_close(scores[i, t], q[i] @ h_t / 26**0.5 / 0.5)
             else:
                 assert scores[i, t] == float("-inf")
+
+
+def test_event_counts_by_loops(batch, codes):
+    counts = event_counts(codes, batch, behaviors=4).unflatten(2, (codes.shape[1], 4))
+    for one in range(0, len(batch), 3):
+        for t in batch.mask[one].nonzero().flatten().tolist():
+            own = codes[batch.item[one, t]]
+            n = torch.zeros(codes.shape[1], 4)
+            for s in batch.mask[one].nonzero().flatten().tolist():
+                for level in range(codes.shape[1]):
+                    same = torch.equal(codes[batch.item[one, s], : level + 1], own[: level + 1])
+                    n[level, batch.behavior[one, s]] += same
+            assert_close(counts[one, t], n.log1p())
+
+
+def test_counting_changes_scores_and_padding_does_not(sequences, backbone, codes):
+    torch.manual_seed(4)
+    selector = RCPM(
+        d=backbone.config.d, k=K, tau=0.5, max_history=23,
+        profiles=user_profiles(n_users=sequences.n_users, buckets=5),
+        behavior_embedding=backbone.behavior_embedding, codes=codes,
+    ).double()  # fmt: skip
+    backbone.double()
+
+    def scores(rows):
+        batch = sequences.batch(rows, 23)
+        history = backbone.encode(codes[batch.item], batch.behavior, batch.mask)
+        return selector(history, batch).scores, batch.mask
+
+    rows = sequences.offsets[1:8] - 1
+    together, mask = scores(rows)
+    for i in range(len(rows)):
+        alone, own = scores(rows[i : i + 1])
+        assert_close(alone[0][own[0]], together[i][mask[i]])
+    with torch.no_grad():
+        selector.counts[-1].weight.zero_()
+    assert not torch.allclose(scores(rows)[0][mask], together[mask])
 
 
 def test_recent_k(history, batch):
