@@ -46,7 +46,7 @@ class Config:
     threads: int = 0  # of torch; 0: as many as it takes by itself
     device: str = "cpu"  # cpu or cuda
     seed: int = 0
-    out: Path = Path(__file__).parent / "results" / "methods.json"  # result file
+    out: Path = Path(__file__).parent / "results" / "methods_mini.json"  # result file
 
 
 def random_materials(config: Config) -> Materials:

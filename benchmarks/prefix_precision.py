@@ -103,7 +103,8 @@ def main(config: Config) -> None:
                 run(study.config(Row("rclrec", TABLE2[row]), seed), study, materials, what, folder(study, start, what))
                 print(f"{start}, {what}, seed {seed}: {time.perf_counter() - begun:.0f} s", flush=True)
     found = {start: collect(study, materials, start, rows) for start in STARTS}
-    settings = {"preset": config.preset, "seeds": config.seeds, "data": materials.label()}
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # as the trainer chooses
+    settings = {"preset": config.preset, "seeds": config.seeds, "data": materials.label(), "device": device}
     write_json(config.out, {"config": settings, "starts": found, **provenance()})
     print_table(read_json(config.out))
 
