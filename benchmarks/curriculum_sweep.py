@@ -32,11 +32,11 @@ from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation.experiments import ExperimentConfig, finetune, pretrain
-from rclrec_mini.evaluation.heuristics import FrequencyDecay, Popularity, most_recent
 from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summarize
 from rclrec_mini.evaluation.presets import preset
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.evaluation.reports import metrics_of, naive_ranks
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
 from rclrec_mini.evaluation.studies import BASE, PRACTISED_BASE, TABLE2, base_of
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
@@ -221,18 +221,8 @@ def collect_row(
 
 
 def naive(materials: Materials) -> dict[str, dict[str, Any]]:
-    sequences, split = materials.sequences, materials.split
-    popularity = Popularity.fit(sequences, split)
-    rankers = {
-        "popularity": popularity,
-        "most recent items": most_recent(popularity=popularity),
-        "frequency decay": FrequencyDecay.fit(sequences, split),
-    }
-    found = {}
-    for name, ranker in rankers.items():
-        scores = evaluate_rankings(ranker.rank(sequences, split.test, 10), sequences.item[split.test])
-        found[name] = {m: asdict(e) for m, e in summarize(scores).items()}
-    return found
+    ranks = naive_ranks(materials)
+    return {name: {m: asdict(e) for m, e in summarize(metrics_of(r[None])).items()} for name, r in ranks.items()}
 
 
 def print_table(result: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def test_a_shop_holds_its_rows_and_their_differences(benchmark, swept):
     assert oracle["recovery"]["precision"] == 1
     groups = oracle["difference by slice"]["gap"]
     assert list(groups) == ["0 to 3"] and groups["0 to 3"]["mean"] == pytest.approx(difference["difference"])
-    assert {"popularity", "most recent items", "frequency decay"} < set(run["rows"])
+    assert {"popularity", "most recent items", "frequency with decay"} < set(run["rows"])
 
 
 def test_a_finished_row_is_not_trained_again(benchmark, swept, monkeypatch):
