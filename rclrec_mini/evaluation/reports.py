@@ -204,7 +204,8 @@ def of_runs(
 
 
 def means(logs: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([log[name] for log in logs if name in log])) for name in logs[0]}
+    names = dict.fromkeys(name for log in logs for name in log)
+    return {name: float(np.mean([log[name] for log in logs if name in log])) for name in names}
 
 
 def percent(estimate: Mapping[str, float]) -> str:

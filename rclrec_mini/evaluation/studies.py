@@ -388,6 +388,6 @@ def means_of_log(path: Path) -> dict[str, float]:
     """Means over a run of what its model logs beside the loss."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if "loss" in line]
-    names = [name for name in lines[-1] if name not in ("step", "seconds", "epoch", "lr")] if lines else []
+    names = dict.fromkeys(name for line in lines for name in line if name not in ("step", "seconds", "epoch", "lr"))
     found = {name: [line[name] for line in lines if line.get(name) is not None] for name in names}
     return {name: float(np.mean(values)) for name, values in found.items() if values}

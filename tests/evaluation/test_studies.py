@@ -167,6 +167,18 @@ def test_markdown_and_csv_show_every_row(study, table2):
         assert f"| {name} |" in text
 
 
+def test_means_of_a_log_take_what_any_line_holds(tmp_path):
+    lines = [
+        {"step": 0, "loss": 4.0, "seconds": 1.0},
+        {"step": 1, "loss": 3.0, "norm": 0.5, "hits": None},
+        {"step": 1, "validation": {"ndcg@10": 0.5}},
+        {"step": 2, "loss": 2.0, "hits": 0.25},
+    ]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert studies.means_of_log(tmp_path / "log.jsonl") == {"loss": 3.0, "norm": 0.5, "hits": 0.25}
+    assert reports.means([{"loss": 1.0}, {"loss": 3.0, "norm": 2.0}]) == {"loss": 2.0, "norm": 2.0}
+
+
 def test_a_report_needs_a_run(study, tmp_path):
     empty = dataclasses.replace(study, out=tmp_path)
     with pytest.raises(InputError, match="no finished run of table1"):
