@@ -12,6 +12,9 @@ and for a backbone that knows prefixes from pre-training, where prefix tokens we
 "taught the truth" is RCPM with our supervision term, whose targets are the events of the true journeys instead of
 those with the purchase's codes: the precision that RCPM, which knows the user and the history but never the target,
 can learn when it is told the answers of all training purchases.
+
+Readers tell what stands in its way. Each is taught the truth too, from a frozen backbone: to score events by a line
+through their states, as RCPM does, by a small network on the states, and by one on counts (`event_counts`).
 """
 
 import time
@@ -22,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import tyro
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
@@ -31,10 +35,10 @@ from rclrec_mini.evaluation.experiments import ExperimentConfig, pretrained, tra
 from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.evaluation.methods import build_selector
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall
-from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.evaluation.ranking import batches, rank, selector_recovery
 from rclrec_mini.evaluation.studies import TABLE2, Row, Study, load_materials, make_study
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
-from rclrec_mini.models.curriculum import Selection, chance, journey_mask, top_k
+from rclrec_mini.models.curriculum import Selection, chance, event_counts, journey_mask, recovery, top_k
 from rclrec_mini.models.rclrec import RCLRec
 from rclrec_mini.training.checkpoints import provenance
 
@@ -84,9 +88,72 @@ class NoisyOracle(nn.Module):
 
 def towards_journey(model: RCLRec, scores: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy of p towards the events of the target's journey (B,), 0 where the history holds none."""
-    truth = journey_mask(model.journey, batch).float()
+    return cross_entropy(scores, journey_mask(model.journey, batch), batch.mask)
+
+
+def cross_entropy(scores: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """Of softmax(scores) towards the true events: scores, truth, mask (B, T) -> (B,)"""
     towards = truth / truth.sum(-1, keepdim=True).clamp(min=1)
-    return -(towards * scores.log_softmax(-1).masked_fill(~batch.mask, 0.0)).sum(-1)
+    return -(towards * scores.log_softmax(-1).masked_fill(~mask, 0.0)).sum(-1)
+
+
+class Reader(nn.Module):
+    """Scores events by what is known of each and by recency: (B, T, width) -> (B, T)
+
+    Args:
+        width: of what is known.
+        events: T.
+        hidden: width of a hidden layer; 0 for none.
+    """
+
+    def __init__(self, *, width: int, events: int, hidden: int):
+        super().__init__()
+        self.recency = nn.Embedding(events, width)
+        wide = [nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()] if hidden else []
+        self.net = nn.Sequential(*wide, nn.Linear(hidden or width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x + self.recency.weight[: x.shape[1]].flip(0)).squeeze(-1)
+
+
+READERS = {"states, a line": ("states", 0), "states, a network": ("states", 64), "counts, a network": ("counts", 64)}
+
+
+@torch.no_grad()
+def known(model: RCLRec, materials: Materials, rows: np.ndarray) -> dict[str, Tensor]:
+    """States (n, T, d), counts (n, T, c), mask and truth (n, T) of the samples at `rows`."""
+    found: dict[str, list[Tensor]] = {"states": [], "counts": [], "mask": [], "truth": []}
+    for batch in batches(model, materials, rows):
+        behaviors = model.backbone.config.behaviors
+        parts = {"states": model.encode(batch), "counts": event_counts(model.codes, batch, behaviors=behaviors)}
+        parts |= {"mask": batch.mask, "truth": journey_mask(materials.journey, batch)}
+        missing = model.max_history - batch.mask.shape[1]
+        for name, part in parts.items():
+            found[name].append(F.pad(part, (0, 0) * (part.dim() - 2) + (missing, 0)))
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def read(config: ExperimentConfig, study: Study, materials: Materials, *, epochs: int = 10) -> dict[str, Any]:
+    """Precision on test targets of each reader after it was taught the truth of all training purchases."""
+    model, _ = pretrained(config, materials, study.stage_one(config), progress=False)
+    train, test = (known(model, materials, rows) for rows in (materials.purchases(), materials.split.test))
+    found = {}
+    for name, (what, hidden) in READERS.items():
+        torch.manual_seed(config.seed)
+        reader = Reader(width=train[what].shape[-1], events=model.max_history, hidden=hidden)
+        reader.to(train["mask"].device)
+        optimizer = torch.optim.AdamW(reader.parameters(), lr=3e-3)
+        for _ in range(epochs):
+            for rows in torch.randperm(len(train["mask"])).split(64):
+                scores = reader(train[what][rows]).masked_fill(~train["mask"][rows], float("-inf"))
+                cross_entropy(scores, train["truth"][rows], train["mask"][rows]).mean().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        relevance = reader(test[what]).detach().masked_fill(~test["mask"], float("-inf"))
+        index, valid = top_k(relevance, config.model.k)
+        precision = recovery(Selection(index, valid, valid.float()), test["truth"]).precision
+        found[name] = asdict(mean_with_interval(precision[~precision.isnan()].cpu().numpy()[None]))
+    return found
 
 
 def main(config: Config) -> None:
@@ -105,7 +172,9 @@ def main(config: Config) -> None:
     found = {start: collect(study, materials, start, rows) for start in STARTS}
     device = "cuda" if torch.cuda.is_available() else "cpu"  # as the trainer chooses
     settings = {"preset": config.preset, "seeds": config.seeds, "data": materials.label(), "device": device}
-    write_json(config.out, {"config": settings, "starts": found, **provenance()})
+    row = Row("rclrec", TABLE2["RCLRec"])
+    readers = {str(seed): read(study.config(row, seed), study, materials) for seed in config.seeds}
+    write_json(config.out, {"config": settings, "starts": found, "readers": readers, **provenance()})
     print_table(read_json(config.out))
 
 
@@ -179,6 +248,9 @@ def print_table(result: dict[str, Any]) -> None:
         for what, row in found["rows"].items():
             gain = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * row["gain"][e] for e in ("difference", "low", "high")))
             print(f"| {what} | {row['precision']:.2f} | {100 * row['recall@10']['mean']:.1f} | {gain} |")
+    for seed, readers in result["readers"].items():
+        told = "; ".join(f"{name} {precision['mean']:.2f}" for name, precision in readers.items())
+        print(f"\nprecision of readers, seed {seed}: {told}")
 
 
 if __name__ == "__main__":

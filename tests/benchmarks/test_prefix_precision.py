@@ -78,7 +78,10 @@ def test_rows_gain_on_the_study_s_own_without_a_prefix(benchmark, study, tmp_pat
     config = benchmark.Config(study=study.out, preset="tiny", precision=(0.0, 1.0), out=tmp_path / "result.json")
     benchmark.main(config)
     torch.set_num_threads(threads)
-    found = json.loads(config.out.read_text())["starts"]
+    result = json.loads(config.out.read_text())
+    assert result["readers"]["0"].keys() == benchmark.READERS.keys()
+    assert all(0 < precision["mean"] < 1 for precision in result["readers"]["0"].values())
+    found = result["starts"]
     for start in benchmark.STARTS:
         told = found[start]["rows"]["1.0"]
         gain = told["recall@10"]["mean"] - found[start]["without"]["recall@10"]["mean"]
