@@ -15,7 +15,7 @@ slices, how much of the true journeys its selector finds, and what naive baselin
 
 The knob `events` keeps the number of purchases a user: longer histories are then sparser ones. All shops have the
 same steps of training, so the knob `users` changes how many different events and purchases these see. With the
-defaults a shop takes about five minutes on one thread.
+defaults a shop takes about seven minutes on one thread.
 """
 
 import time
