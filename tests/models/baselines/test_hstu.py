@@ -124,13 +124,13 @@ def test_masked_and_later_keys_weigh_exactly_nothing(model, batch):
 
 def test_no_softmax_and_n_is_a_constant(model, batch):
     """With twice the n a weight of the first block is half as large, whatever the length; rows do not sum to 1."""
-    torch.manual_seed(6)
+    torch.manual_seed(7)
     model = HSTU(config=dataclasses.replace(CONFIG, layers=1), n_items=53)
     twice = HSTU(config=dataclasses.replace(CONFIG, layers=1, max_history=46), n_items=53)
     twice.load_state_dict({k: v for k, v in model.state_dict().items() if "position" not in k}, strict=False)
     weight = model.encode(batch.history())[1]
     assert_close(twice.encode(batch.history())[1] * 2, weight)
-    assert (weight[:, :, -1].sum(-1) - 1).abs().max() > 0.1
+    assert (weight[:, :, -1].sum(-1) - 1).abs().min() > 0.01
 
 
 @pytest.mark.parametrize("column", ["item", "behavior", "timestamp"])
