@@ -36,10 +36,10 @@ from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summarize
 from rclrec_mini.evaluation.presets import preset
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
-from rclrec_mini.evaluation.reports import metrics_of, naive_ranks
+from rclrec_mini.evaluation.reports import METRICS, gained, metrics_of, naive_ranks
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
 from rclrec_mini.evaluation.studies import BASE, PRACTISED_BASE, TABLE2, base_of
-from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
 from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 from rclrec_mini.training.checkpoints import provenance
@@ -57,7 +57,6 @@ KNOBS: dict[str, dict[str, dict[str, float]]] = {  # what each value of a knob c
     "seen": {str(x): {"seen_share": x} for x in (0.5, 1.0)},
 }
 SHOPS = {"base": {}} | {f"{knob} {value}": c for knob, values in KNOBS.items() for value, c in values.items()}
-METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 COMPARED = ("recall@10", "ndcg@10")
 SLICES = ("target item", "gap")  # the slices of the result file
 
@@ -115,11 +114,11 @@ def shop_of(config: Config, name: str, seed: int) -> ShopConfig:
 
 
 def folder_of(config: Config, name: str, seed: int) -> Path:
-    return config.runs / name.replace(" ", "_") / f"seed{seed}"
+    return config.runs / file_name(name) / f"seed{seed}"
 
 
 def row_folder(config: Config, name: str, seed: int, row: str) -> Path:
-    return folder_of(config, name, seed) / row.replace(" ", "_").replace("/", "").replace(",", "")
+    return folder_of(config, name, seed) / file_name(row)
 
 
 def make_shop(config: Config, name: str, seed: int) -> Materials:
@@ -233,8 +232,7 @@ def print_table(result: dict[str, Any]) -> None:
             for row, found in run["rows"].items():
                 cells = [f"{100 * found[m]['mean']:.1f}" for m in COMPARED]
                 test = found.get("difference", {}).get("recall@10")
-                ends = ("difference", "low", "high")
-                cells.append("{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * test[e] for e in ends)) if test else "")
+                cells.append(gained(test) if test else "")
                 known = found.get("recovery", {})
                 cells += [f"{known[m]:.2f}" if m in known else "" for m in ("precision", "recall")]
                 print(f"| {name} | {run['seed']} | {run['training_purchases']} | {row} | " + " | ".join(cells) + " |")

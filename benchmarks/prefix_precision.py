@@ -33,19 +33,20 @@ from torch import Tensor, nn
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.evaluation.experiments import ExperimentConfig, pretrained, train_stage
 from rclrec_mini.evaluation.materials import Materials
-from rclrec_mini.evaluation.methods import build_selector
+from rclrec_mini.evaluation.methods import finetuning_rclrec
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall
 from rclrec_mini.evaluation.ranking import batches, rank, selector_recovery
-from rclrec_mini.evaluation.studies import TABLE2, Row, Study, load_materials, make_study
-from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.evaluation.reports import gained
+from rclrec_mini.evaluation.studies import TABLE2, Row, Study, base_of, load_materials, make_study
+from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.models.curriculum import Selection, chance, event_counts, journey_mask, recovery, top_k
-from rclrec_mini.models.rclrec import RCLRec
+from rclrec_mini.models.rclrec import RCLRec, cross_entropy_towards
 from rclrec_mini.training.checkpoints import provenance
 
 TAUGHT = "taught the truth"
-STARTS = {  # the row of table2 whose losses and stage one are taken, and the row without a prefix from the same
-    "to the letter": ("RCLRec", "w/o RCPM"),
-    "prefixes in pre-training, prefix loss 0.1": ("all repairs", "prefixes in pre-training, w/o RCPM"),
+STARTS = {  # the row of table2 whose losses and stage one are taken
+    "to the letter": "RCLRec",
+    "prefixes in pre-training, prefix loss 0.1": "all repairs",
 }
 
 
@@ -88,13 +89,7 @@ class NoisyOracle(nn.Module):
 
 def towards_journey(model: RCLRec, scores: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy of p towards the events of the target's journey (B,), 0 where the history holds none."""
-    return cross_entropy(scores, journey_mask(model.journey, batch), batch.mask)
-
-
-def cross_entropy(scores: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """Of softmax(scores) towards the true events: scores, truth, mask (B, T) -> (B,)"""
-    towards = truth / truth.sum(-1, keepdim=True).clamp(min=1)
-    return -(towards * scores.log_softmax(-1).masked_fill(~mask, 0.0)).sum(-1)
+    return cross_entropy_towards(journey_mask(model.journey, batch), scores, batch.mask)
 
 
 class Reader(nn.Module):
@@ -146,7 +141,7 @@ def read(config: ExperimentConfig, study: Study, materials: Materials, *, epochs
         for _ in range(epochs):
             for rows in torch.randperm(len(train["mask"])).split(64):
                 scores = reader(train[what][rows]).masked_fill(~train["mask"][rows], float("-inf"))
-                cross_entropy(scores, train["truth"][rows], train["mask"][rows]).mean().backward()
+                cross_entropy_towards(train["truth"][rows], scores, train["mask"][rows]).mean().backward()
                 optimizer.step()
                 optimizer.zero_grad()
         relevance = reader(test[what]).detach().masked_fill(~test["mask"], float("-inf"))
@@ -163,7 +158,7 @@ def main(config: Config) -> None:
     if materials.journey is None:
         raise InputError(f"{study.data}: truth.parquet not found, expected a simulated shop")
     rows: list[float | str] = [*config.precision, TAUGHT]
-    for start, (row, _) in STARTS.items():
+    for start, row in STARTS.items():
         for seed in config.seeds:
             for what in rows:
                 begun = time.perf_counter()
@@ -179,7 +174,7 @@ def main(config: Config) -> None:
 
 
 def folder(study: Study, start: str, what: float | str) -> Path:
-    return study.out / "prefix_precision" / start.replace(" ", "_").replace(",", "") / str(what).replace(" ", "_")
+    return study.out / "prefix_precision" / file_name(start) / file_name(str(what))
 
 
 def run(config: ExperimentConfig, study: Study, materials: Materials, what: float | str, out: Path) -> None:
@@ -188,16 +183,12 @@ def run(config: ExperimentConfig, study: Study, materials: Materials, what: floa
     if (out / "test.safetensors").exists():
         return
     first, _ = pretrained(config, materials, study.stage_one(config), progress=False)  # is there: read back
-    sizes, loss = config.model, config.model.loss
+    model = finetuning_rclrec(config.model, materials, first)
     if what == TAUGHT:
-        selector, loss = build_selector(sizes, materials, first.backbone), replace(loss, supervision=1.0)
+        model.loss = replace(model.loss, supervision=1.0)
+        model.supervision = partial(towards_journey, model)
     else:
-        selector = NoisyOracle(k=sizes.k, precision=float(what), journey=materials.journey)
-    model = RCLRec(
-        backbone=first.backbone, codes=first.codes, selector=selector, loss=loss, reference=first.backbone,
-        journey=materials.journey,
-    )  # fmt: skip
-    model.supervision = partial(towards_journey, model)
+        model.selector = NoisyOracle(k=config.model.k, precision=float(what), journey=materials.journey)
     rows = materials.purchases()
     train_stage(model, model, config, config.finetune, materials, rows, out / "finetune", progress=True)
     model.eval()
@@ -210,7 +201,9 @@ def run(config: ExperimentConfig, study: Study, materials: Materials, what: floa
 
 def collect(study: Study, materials: Materials, start: str, rows: list[float | str]) -> dict[str, Any]:
     """Metrics of each row, its gain on no prefix, and where the gain crosses zero."""
-    base = stack([study.row(STARTS[start][1], seed) / "ranks.safetensors" for seed in study.seeds], "rank")
+    base = stack(
+        [study.row(base_of(TABLE2[STARTS[start]]), seed) / "ranks.safetensors" for seed in study.seeds], "rank"
+    )
     found: dict[str, Any] = {"without": {"recall@10": asdict(mean_with_interval(recall(base, 10)))}, "rows": {}}
     for what in rows:
         files = [folder(study, start, what) / f"seed{seed}" / "test.safetensors" for seed in study.seeds]
@@ -246,8 +239,8 @@ def print_table(result: dict[str, Any]) -> None:
         print(f"\n{start}: R@10 {100 * without:.1f} without a prefix; a curriculum pays {level}\n")
         print("| pi | precision | R@10 | gain |\n|---|---|---|---|")
         for what, row in found["rows"].items():
-            gain = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * row["gain"][e] for e in ("difference", "low", "high")))
-            print(f"| {what} | {row['precision']:.2f} | {100 * row['recall@10']['mean']:.1f} | {gain} |")
+            recalled, gain = f"{100 * row['recall@10']['mean']:.1f}", gained(row["gain"])
+            print(f"| {what} | {row['precision']:.2f} | {recalled} | {gain} |")
     for seed, readers in result["readers"].items():
         told = "; ".join(f"{name} {precision['mean']:.2f}" for name, precision in readers.items())
         print(f"\nprecision of readers, seed {seed}: {told}")

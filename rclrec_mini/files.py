@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from typing import Any
 class InputError(ValueError):
     """Something given from outside is wrong; the message is one line that names the file, the line or key,
     what was found and what was expected."""
+
+
+def file_name(title: str) -> str:
+    """A title as the name of a file or folder: what is no letter, digit, dot or dash becomes an underscore."""
+    return re.sub(r"[^\w.-]+", "_", title)
 
 
 def _sync(path: Path) -> None:

@@ -239,12 +239,16 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def gained(test: Mapping[str, Any]) -> str:
+    """A paired difference, in %, with its interval."""
+    return f"{100 * test['difference']:+.1f} [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"
+
+
 def versus(against: Mapping[str, Any] | None) -> str:
     if against is None:
         return ""
     test = against["ndcg@10"]
-    low, high = 100 * test["low"], 100 * test["high"]
-    return f"{100 * test['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {test['p_value']:.4f}, {against['other']}"
+    return f"{gained(test)}, p {test['p_value']:.4f}, {against['other']}"
 
 
 def origins(result: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,6 @@ that are resumed one by one and may run side by side:
 
 import json
 import multiprocessing
-import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
@@ -43,7 +42,7 @@ from rclrec_mini.evaluation.metrics import rank_of
 from rclrec_mini.evaluation.presets import preset
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.evaluation.recovery import attention_recovery
-from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.models.rclrec import LossConfig
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
@@ -175,7 +174,7 @@ class Study:
 
     def row(self, name: str, seed: int) -> Path:
         """The folder of a row with a seed."""
-        return self.out / "rows" / re.sub(r"[^\w.-]+", "_", name) / f"seed{seed}"
+        return self.out / "rows" / file_name(name) / f"seed{seed}"
 
 
 def make_study(

@@ -137,8 +137,7 @@ class RCLRec(nn.Module):
         """
         same = self.codes[batch.item] == self.codes[batch.target_item][:, None]  # (B, T, L)
         shared = same.long().cumprod(-1).sum(-1) * batch.mask  # (B, T)
-        towards = shared / shared.sum(-1, keepdim=True).clamp(min=1)
-        return -(towards * scores.log_softmax(-1).masked_fill(~batch.mask, 0.0)).sum(-1)
+        return cross_entropy_towards(shared, scores, batch.mask)
 
     def weights(self) -> dict[str, float]:
         """Weight of each term in the loss."""
@@ -212,6 +211,15 @@ class RCLRec(nn.Module):
     def step(self, state: DecoderState, tokens: Tensor, parents: Tensor, level: int) -> tuple[DecoderState, Tensor]:
         """Beam search: append the tokens (B, W) chosen at `level`, logits (B, W, V) of the next."""
         return self.backbone.step(state, tokens, parents, level)
+
+
+def cross_entropy_towards(relevance: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of softmax(scores) towards events in proportion to their relevance, 0 where none has any.
+
+    relevance, scores, mask (B, T) -> (B,)
+    """
+    towards = relevance / relevance.sum(-1, keepdim=True).clamp(min=1)
+    return -(towards * scores.log_softmax(-1).masked_fill(~mask, 0.0)).sum(-1)
 
 
 def token_nll(logits: Tensor, codes: Tensor) -> Tensor:

@@ -1,21 +1,10 @@
 import dataclasses
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
 from rclrec_mini.files import InputError
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    path = Path(__file__).parents[2] / "benchmarks" / "curriculum_sweep.py"
-    spec = importlib.util.spec_from_file_location("curriculum_sweep", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,10 @@
-import importlib.util
 from pathlib import Path
-
-import pytest
 
 from rclrec_mini.data.raw_writers import write_raw
 from rclrec_mini.data.shop_config import preset
 from rclrec_mini.files import read_json
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    path = ROOT / "benchmarks" / "ijcai15_relevance.py"
-    spec = importlib.util.spec_from_file_location("ijcai15_relevance", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_result_holds_statistics_and_no_rows(benchmark, tmp_path, capsys):

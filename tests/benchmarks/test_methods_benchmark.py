@@ -1,6 +1,4 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +7,7 @@ from rclrec_mini.evaluation.methods import METHODS
 
 
 @pytest.mark.slow
-def test_every_method_is_measured_in_both_stages(tmp_path, capsys):
-    path = Path(__file__).parents[2] / "benchmarks" / "methods.py"
-    spec = importlib.util.spec_from_file_location("methods_benchmark", path)
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+def test_every_method_is_measured_in_both_stages(benchmark, tmp_path, capsys):
     threads = torch.get_num_threads()
     config = benchmark.Config(items=101, users=5, batch_size=3, rounds=2, threads=1, out=tmp_path / "result.json")
     benchmark.main(config)

@@ -1,22 +1,10 @@
-import importlib.util
 import json
-from pathlib import Path
 
-import pytest
 import torch
 
 from rclrec_mini.models.baselines.sasrec import SASRecConfig
 
 SMALL = SASRecConfig(d=22, heads=2, layers=2, ffn=13, max_history=7)
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    path = Path(__file__).parents[2] / "benchmarks" / "sasrec.py"
-    spec = importlib.util.spec_from_file_location("sasrec_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_it_runs_without_its_peer_and_the_result_is_written(benchmark, tmp_path, capsys, monkeypatch):

@@ -1,23 +1,13 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
 from rclrec_mini.models.backbone import BackboneConfig
 
+pytest.importorskip("transformers")
+
 SMALL = BackboneConfig(levels=3, codes=5, d=22, heads=2, encoder_layers=1, decoder_layers=1, ffn=13, max_history=7)
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    pytest.importorskip("transformers")
-    path = Path(__file__).parents[2] / "benchmarks" / "training_step.py"
-    spec = importlib.util.spec_from_file_location("training_step", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_contenders_take_turns_and_the_result_is_written(benchmark, tmp_path, capsys):
