@@ -31,14 +31,14 @@ from safetensors.numpy import load_file, save_file
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
-from rclrec_mini.evaluation.experiments import ExperimentConfig, finetune, pretrain
-from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summarize
-from rclrec_mini.evaluation.presets import preset
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
-from rclrec_mini.evaluation.reports import METRICS, gained, metrics_of, naive_ranks
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
-from rclrec_mini.evaluation.studies import BASE, PRACTISED_BASE, TABLE2, base_of
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.presets import preset
+from rclrec_mini.experiments.reports import METRICS, gained, metrics_of, naive_ranks
+from rclrec_mini.experiments.run import ExperimentConfig, finetune, pretrain
+from rclrec_mini.experiments.studies import BASE, PRACTISED_BASE, TABLE2, base_of
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
 from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
@@ -149,10 +149,10 @@ def run_row(config: Config, name: str, seed: int, row: str, materials: Materials
     first = folder_of(config, name, seed) / ("pretrain_prefix" if settings.model.prefix_share else "pretrain")
     before = pretrain(settings, materials, first, progress=False)  # of the first row; the others read it back
     model, after = finetune(settings, materials, folder / "finetune", pretrained=first, progress=False)
-    rows = materials.split.test
-    values = evaluate_rankings(rank(model, materials, rows), materials.sequences.item[rows])
+    sequences, rows = materials.sequences, materials.split.test
+    values = evaluate_rankings(rank(model, sequences, materials.catalog, rows), sequences.item[rows])
     if model.selector is not None:
-        values |= selector_recovery(model, materials, rows)
+        values |= selector_recovery(model, sequences, materials.journey, rows)
     with whole_file(folder / "test.safetensors") as partial:
         save_file(values, partial)
     seconds = {"pretrain_seconds": before.seconds, "finetune_seconds": after.seconds}

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from rclrec_mini.data.schema import PURCHASE
 from rclrec_mini.data.sequences import Batch, Sequences, split_last_purchase
-from rclrec_mini.evaluation.materials import Materials
-from rclrec_mini.evaluation.methods import METHODS
-from rclrec_mini.evaluation.presets import preset
-from rclrec_mini.evaluation.studies import sized_to
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import METHODS
+from rclrec_mini.experiments.presets import preset
+from rclrec_mini.experiments.studies import sized_to
 from rclrec_mini.files import write_json
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.semantic_ids.catalog import Catalog

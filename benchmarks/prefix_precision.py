@@ -31,13 +31,13 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from rclrec_mini.data.sequences import Batch
-from rclrec_mini.evaluation.experiments import ExperimentConfig, pretrained, train_stage
-from rclrec_mini.evaluation.materials import Materials
-from rclrec_mini.evaluation.methods import finetuning_rclrec
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall
 from rclrec_mini.evaluation.ranking import batches, rank, selector_recovery
-from rclrec_mini.evaluation.reports import gained
-from rclrec_mini.evaluation.studies import TABLE2, Row, Study, base_of, load_materials, make_study
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import finetuning_rclrec
+from rclrec_mini.experiments.reports import gained
+from rclrec_mini.experiments.run import ExperimentConfig, pretrained, train_stage
+from rclrec_mini.experiments.studies import TABLE2, Row, Study, base_of, load_materials, make_study
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.models.curriculum import Selection, chance, event_counts, journey_mask, recovery, top_k
 from rclrec_mini.models.rclrec import RCLRec, cross_entropy_towards
@@ -118,7 +118,7 @@ READERS = {"states, a line": ("states", 0), "states, a network": ("states", 64),
 def known(model: RCLRec, materials: Materials, rows: np.ndarray) -> dict[str, Tensor]:
     """States (n, T, d), counts (n, T, c), mask and truth (n, T) of the samples at `rows`."""
     found: dict[str, list[Tensor]] = {"states": [], "counts": [], "mask": [], "truth": []}
-    for batch in batches(model, materials, rows):
+    for batch in batches(model, materials.sequences, rows):
         behaviors = model.backbone.config.behaviors
         parts = {"states": model.encode(batch), "counts": event_counts(model.codes, batch, behaviors=behaviors)}
         parts |= {"mask": batch.mask, "truth": journey_mask(materials.journey, batch)}
@@ -192,9 +192,9 @@ def run(config: ExperimentConfig, study: Study, materials: Materials, what: floa
     rows = materials.purchases()
     train_stage(model, model, config, config.finetune, materials, rows, out / "finetune", progress=True)
     model.eval()
-    items = rank(model, materials, materials.split.test, beams=config.beams)
+    items = rank(model, materials.sequences, materials.catalog, materials.split.test, beams=config.beams)
     values = {"rank": rank_of(items, materials.sequences.item[materials.split.test])}
-    values |= selector_recovery(model, materials, materials.split.test)
+    values |= selector_recovery(model, materials.sequences, materials.journey, materials.split.test)
     with whole_file(out / "test.safetensors") as partial_file:
         save_file(values, partial_file)
 

@@ -121,10 +121,10 @@ assert (items.loc[alike, "category"] == items.loc[7, "category"]).mean() > 0.5
 # All behaviours are targets here, so nearly all of what the model learns it learns from clicks.
 
 # %%
-from rclrec_mini.evaluation.experiments import finetune, pretrain
-from rclrec_mini.evaluation.materials import Materials
-from rclrec_mini.evaluation.presets import preset
 from rclrec_mini.evaluation.ranking import rank
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.presets import preset
+from rclrec_mini.experiments.run import finetune, pretrain
 
 config = preset("mini")
 shorter = dataclasses.replace(config.pretrain, max_steps=4_000)  # of 6,000
@@ -195,9 +195,10 @@ from rclrec_mini.evaluation.heuristics import (
 from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summarize
 
 sequences, split = materials.sequences, materials.split
+catalog = materials.catalog
 rows, bought = split.test, sequences.item[split.test]
 scores = {
-    name: evaluate_rankings(rank(model, materials, rows), bought)
+    name: evaluate_rankings(rank(model, sequences, catalog, rows), bought)
     for name, model in models.items()
 }
 
@@ -263,7 +264,7 @@ if not FAST:
 # %%
 from rclrec_mini.evaluation.ranking import selector_recovery
 
-found = selector_recovery(models["RCLRec"], materials, rows)
+found = selector_recovery(models["RCLRec"], sequences, materials.journey, rows)
 print(
     f"of the selected events, {np.nanmean(found['precision']):.0%} belong to the journey that led to the purchase"
 )
@@ -338,7 +339,8 @@ figures.curriculum(p, batch.behavior[0].numpy(), selection.index[0].numpy(), tru
 # And what it recommends, beside what was bought:
 
 # %%
-ranked = rank(models["RCLRec"], materials, np.array([user_row]), k=5)[0]
+user_rows = np.array([user_row])
+ranked = rank(models["RCLRec"], sequences, catalog, user_rows, k=5)[0]
 answer = items.loc[
     [*ranked, sequences.item[user_row]], ["category", "brand", "title"]
 ]
@@ -364,7 +366,8 @@ assert (
 # ```python
 # variant = config.with_model(selector="oracle")
 # oracle, _ = finetune(variant, materials, folder / "oracle", pretrained=folder / "pretrain")
-# evaluate_rankings(rank(oracle, materials, rows), bought)["recall@10"].mean()
+# ranked = rank(oracle, sequences, catalog, rows)
+# evaluate_rankings(ranked, bought)["recall@10"].mean()
 # ```
 #
 # It is far better, and it must be: to know which events led to a purchase is to know a good deal about the purchase.

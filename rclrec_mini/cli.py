@@ -151,10 +151,10 @@ def train(args: Sequence[str]) -> None:
     from tyro import MISSING
     from tyro.conf import arg
 
-    from rclrec_mini.evaluation.experiments import ExperimentConfig, run_experiment
-    from rclrec_mini.evaluation.methods import METHODS
-    from rclrec_mini.evaluation.presets import MODELS
-    from rclrec_mini.evaluation.presets import preset as experiment_preset
+    from rclrec_mini.experiments.methods import METHODS
+    from rclrec_mini.experiments.presets import MODELS
+    from rclrec_mini.experiments.presets import preset as experiment_preset
+    from rclrec_mini.experiments.run import ExperimentConfig, run_experiment
     from rclrec_mini.training.trainer import first_process
 
     @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def train(args: Sequence[str]) -> None:
 
 def evaluate(args: Sequence[str]) -> None:
     """Recall and NDCG of a run over the whole catalogue, with intervals over users."""
-    from rclrec_mini.evaluation.experiments import evaluate_run
+    from rclrec_mini.experiments.run import evaluate_run
 
     @dataclass(frozen=True, kw_only=True)
     class Evaluate:
@@ -233,7 +233,7 @@ def evaluate(args: Sequence[str]) -> None:
 
 def recommend(args: Sequence[str]) -> None:
     """What users would buy next, and the curriculum that the model put before it."""
-    from rclrec_mini.evaluation.experiments import recommend as run
+    from rclrec_mini.experiments.run import recommend as run
 
     @dataclass(frozen=True, kw_only=True)
     class Recommend:
@@ -267,9 +267,9 @@ def reproduce(args: Sequence[str]) -> None:
     """Table 1, Table 2 or Figure 3 of the paper: every row over seeds, resumed where it was stopped."""
     from tyro.conf import Positional
 
-    from rclrec_mini.evaluation import reports, studies
-    from rclrec_mini.evaluation.methods import METHODS
-    from rclrec_mini.evaluation.presets import MODELS
+    from rclrec_mini.experiments import reports, studies
+    from rclrec_mini.experiments.methods import METHODS
+    from rclrec_mini.experiments.presets import MODELS
 
     @dataclass(frozen=True, kw_only=True)
     class Reproduce:

@@ -15,7 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("files", "data", "semantic_ids", "models", "training", "decoding", "evaluation", "views", "cli")
+FOLDERS = ["data", "semantic_ids", "models", "training", "decoding", "evaluation", "experiments", "views"]
+LAYERS = ["files", *FOLDERS, "cli"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = sorted((ROOT / "rclrec_mini").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -132,7 +133,7 @@ def test_the_make_commands_of_the_readme_exist():
 def test_the_tree_of_the_readme_exists():
     tree = code_blocks(ROOT / "README.md").split("rclrec_mini/  ")[1]
     folders = re.findall(r"^  ([\w.]+)/?  ", tree, re.M)
-    assert folders == list(LAYERS[1:-1]) + ["cli.py"]
+    assert folders == FOLDERS + ["cli.py"]
     assert all((ROOT / "rclrec_mini" / folder).exists() for folder in folders)
     assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\w+)/  ", tree, re.M))
 

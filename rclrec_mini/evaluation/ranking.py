@@ -7,24 +7,24 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rclrec_mini.data.sequences import Batch
+from rclrec_mini.data.sequences import Batch, Sequences
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.decoding.exact_ranking import exact_ranking
-from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.models.curriculum import journey_mask, recovery
 from rclrec_mini.models.rclrec import RCLRec
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
 def rank(
-    model: nn.Module, materials: Materials, rows: np.ndarray, *, k: int = 10, beams: int = 20, batch_size: int = 512,
-    progress: bool = False,
+    model: nn.Module, sequences: Sequences, catalog: Catalog, rows: np.ndarray, *, k: int = 10, beams: int = 20,
+    batch_size: int = 512, progress: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """The k best items of the catalogue for the targets at `rows`: (n,) -> (n, k), -1 where fewer."""
+    """The k best items for the targets at `rows` of `sequences`: (n,) -> (n, k), -1 where fewer. `catalog` holds the
+    semantic ids of all items; a model that scores items, or has ids of its own, does not read it."""
     items = [np.zeros((0, k), np.int64)]
-    catalog = catalog_of(model, materials)
-    for batch in batches(model, materials, rows, batch_size, progress=progress):
-        items.append(best_items(model, batch, catalog, k=k, beams=beams)[0].cpu().numpy())
+    written = catalog_of(model, catalog)
+    for batch in batches(model, sequences, rows, batch_size, progress=progress):
+        items.append(best_items(model, batch, written, k=k, beams=beams)[0].cpu().numpy())
     return np.concatenate(items)
 
 
@@ -35,34 +35,34 @@ def best_items(model: nn.Module, batch: Batch, catalog: Catalog | None, *, k: in
     return beam_search(model, batch, catalog, beams=beams, k=k)
 
 
-def catalog_of(model: nn.Module, materials: Materials) -> Catalog | None:
+def catalog_of(model: nn.Module, catalog: Catalog) -> Catalog | None:
     """The semantic ids that a generative model writes: the data set's, or its own. None if it scores items."""
     if not hasattr(model, "codes"):
         return None
-    catalog, codes = materials.catalog, model.codes.cpu()
+    codes = model.codes.cpu()
     if not torch.equal(codes, catalog.codes):
         catalog = Catalog(codes, n_codes=catalog.n_codes)
     return catalog.to(model.codes.device)
 
 
 def batches(
-    model: nn.Module, materials: Materials, rows: np.ndarray, batch_size: int = 512, *, progress: bool = False
+    model: nn.Module, sequences: Sequences, rows: np.ndarray, batch_size: int = 512, *, progress: bool = False
 ) -> Iterator[Batch]:
     """The samples at `rows`, in order, on the model's device."""
     device = next(model.parameters()).device
     for first in tqdm(range(0, len(rows), batch_size), desc="ranking", unit="batch", disable=not progress):
         chunk = rows[first : first + batch_size]
-        yield materials.sequences.batch(chunk, model.max_history).to(device)
+        yield sequences.batch(chunk, model.max_history).to(device)
 
 
 @torch.inference_mode()
 def selector_recovery(
-    model: RCLRec, materials: Materials, rows: np.ndarray, *, batch_size: int = 512
+    model: RCLRec, sequences: Sequences, journey: Tensor, rows: np.ndarray, *, batch_size: int = 512
 ) -> dict[str, np.ndarray]:
-    """Precision and recall of the true journeys' events for the targets at `rows`, each (n,); nan where the history
-    holds none. Needs a simulated shop and a selector."""
-    found, journey = [], materials.journey.to(next(model.parameters()).device)
-    for batch in batches(model, materials, rows, batch_size):
+    """Precision and recall of the true journeys' events among those that the model's selector takes for the targets at
+    `rows`, each (n,); nan where the history holds none. `journey` (N,) is the truth of a simulated shop."""
+    found, journey = [], journey.to(next(model.parameters()).device)
+    for batch in batches(model, sequences, rows, batch_size):
         selection = model.select(model.encode(batch), batch)
         found.append(recovery(selection, journey_mask(journey, batch)))
     return {name: torch.cat([getattr(f, name) for f in found]).cpu().numpy() for name in ("precision", "recall")}

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from rclrec_mini.evaluation.methods import METHODS
+from rclrec_mini.experiments.methods import METHODS
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rclrec_mini.evaluation import studies
+from rclrec_mini.experiments import studies
 from rclrec_mini.models.curriculum import journey_mask
 
 

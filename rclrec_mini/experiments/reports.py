@@ -19,10 +19,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, most_recent
-from rclrec_mini.evaluation.materials import Materials
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall, summarize
 from rclrec_mini.evaluation.slices import by_slice, slices
-from rclrec_mini.evaluation.studies import BASE, LISTED, PRACTISED_BASE, Row, Study, base_of, load_materials
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.studies import BASE, LISTED, PRACTISED_BASE, Row, Study, base_of, load_materials
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
 
 METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from rclrec_mini.evaluation.materials import Materials
+from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
 from rclrec_mini.models.baselines.bert4rec import BERT4Rec, BERT4RecConfig

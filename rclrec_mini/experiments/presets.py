@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from rclrec_mini.evaluation.experiments import ExperimentConfig
-from rclrec_mini.evaluation.methods import METHODS, RCLRecConfig
+from rclrec_mini.experiments.methods import METHODS, RCLRecConfig
+from rclrec_mini.experiments.run import ExperimentConfig
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.baselines.bert4rec import BERT4RecConfig

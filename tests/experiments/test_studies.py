@@ -11,10 +11,10 @@ from safetensors.numpy import load_file
 
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
-from rclrec_mini.evaluation import reports, studies
 from rclrec_mini.evaluation.metrics import mean_with_interval
-from rclrec_mini.evaluation.reports import METRICS, comma_separated, markdown, write_report
-from rclrec_mini.evaluation.studies import (
+from rclrec_mini.experiments import reports, studies
+from rclrec_mini.experiments.reports import METRICS, comma_separated, markdown, write_report
+from rclrec_mini.experiments.studies import (
     BASE,
     PRACTISED_BASE,
     Search,

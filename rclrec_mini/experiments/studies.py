@@ -35,13 +35,13 @@ from tqdm import tqdm
 
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
-from rclrec_mini.evaluation.experiments import ExperimentConfig, describe, finetune, for_stage_one, pretrained
-from rclrec_mini.evaluation.materials import Materials
-from rclrec_mini.evaluation.methods import METHODS, RCLRecConfig, method_name
 from rclrec_mini.evaluation.metrics import rank_of
-from rclrec_mini.evaluation.presets import preset
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.evaluation.recovery import attention_recovery
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import METHODS, RCLRecConfig, method_name
+from rclrec_mini.experiments.presets import preset
+from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, for_stage_one, pretrained
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.models.rclrec import LossConfig
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -371,7 +371,7 @@ def test_values(model: nn.Module, materials: Materials, job: Job) -> dict[str, n
     """For each test target its rank among the first ten (10: absent), and on a simulated shop precision and recall
     of the k events that the method selects, or attends to most, each (n,); nan where there is nothing to find."""
     rows = materials.split.test
-    items = rank(model, materials, rows, k=LISTED, beams=job.config.beams)
+    items = rank(model, materials.sequences, materials.catalog, rows, k=LISTED, beams=job.config.beams)
     values: dict[str, np.ndarray] = {"rank": rank_of(items, materials.sequences.item[rows])}
     if materials.journey is None or job.from_stage_one is None:
         return values
@@ -379,7 +379,7 @@ def test_values(model: nn.Module, materials: Materials, job: Job) -> dict[str, n
         found = attention_recovery(model, materials.sequences, materials.journey, rows, k=RCLRecConfig.k)
         return values | found
     if getattr(model, "selector", None) is not None:
-        return values | selector_recovery(model, materials, rows)
+        return values | selector_recovery(model, materials.sequences, materials.journey, rows)
     return values
 
 

@@ -23,10 +23,10 @@ from torch import nn
 
 from rclrec_mini.data.schema import BEHAVIORS, ITEMS, PURCHASE
 from rclrec_mini.data.sequences import Batch, every_nth, read_table
-from rclrec_mini.evaluation.materials import Materials
-from rclrec_mini.evaluation.methods import METHODS, RCLRecConfig, method_name
 from rclrec_mini.evaluation.metrics import evaluate_rankings, summarize
 from rclrec_mini.evaluation.ranking import best_items, catalog_of, rank, selector_recovery
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import METHODS, RCLRecConfig, method_name
 from rclrec_mini.files import InputError, read_json, write_json
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.training.checkpoints import load_weights, provenance
@@ -102,7 +102,7 @@ def train_stage(
     validation = materials.validation(config.validation_targets)
 
     def evaluate(_: nn.Module) -> dict[str, float]:
-        items = rank(model, materials, validation, beams=config.beams)
+        items = rank(model, materials.sequences, materials.catalog, validation, beams=config.beams)
         scores = evaluate_rankings(items, materials.sequences.item[validation])
         return {name: float(values.mean()) for name, values in scores.items()}
 
@@ -199,7 +199,7 @@ def evaluate_run(
     """Recall and NDCG of a run on its conversion targets, with 95% bootstrap intervals over users."""
     model, config, materials = load_run(run, data)
     rows = getattr(materials.split, split)
-    items = rank(model, materials, rows, beams=beams, progress=progress)
+    items = rank(model, materials.sequences, materials.catalog, rows, beams=beams, progress=progress)
     scores = evaluate_rankings(items, materials.sequences.item[rows])
     result = {
         "run": str(run),
@@ -214,7 +214,7 @@ def evaluate_run(
         **provenance(),
     }
     if materials.journey is not None and getattr(model, "selector", None) is not None:
-        found = selector_recovery(model, materials, rows)
+        found = selector_recovery(model, materials.sequences, materials.journey, rows)
         result["recovery"] = {name: float(np.nanmean(values)) for name, values in found.items()}
     return result
 
@@ -239,7 +239,7 @@ def recommend(
         if raw not in number:
             raise InputError(f"{data / 'users.parquet'}: user {raw} not found among {len(ids)} users")
         batch = materials.sequences.batch_after(number[raw], model.max_history, behavior=PURCHASE)
-        items, scores = best_items(model, batch, catalog_of(model, materials), k=k, beams=max(beams, k))
+        items, scores = best_items(model, batch, catalog_of(model, materials.catalog), k=k, beams=max(beams, k))
         answers.append(
             {
                 "user": raw,

@@ -10,12 +10,12 @@ from torch.testing import assert_close
 
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
-from rclrec_mini.evaluation.experiments import describe, evaluate_run, from_description, load_run, run_experiment
-from rclrec_mini.evaluation.materials import Materials
-from rclrec_mini.evaluation.methods import METHODS, method_name
-from rclrec_mini.evaluation.presets import MODELS, preset
 from rclrec_mini.evaluation.ranking import best_items, catalog_of
-from rclrec_mini.evaluation.studies import sized_to
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import METHODS, method_name
+from rclrec_mini.experiments.presets import MODELS, preset
+from rclrec_mini.experiments.run import describe, evaluate_run, from_description, load_run, run_experiment
+from rclrec_mini.experiments.studies import sized_to
 from rclrec_mini.files import InputError
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -70,7 +70,7 @@ def test_a_method_trains_saves_loads_and_is_evaluated(method, folders, tmp_path)
 def test_the_answer_is_not_looked_at(method, materials):
     """Another item and another time of the target change no ranking; another history does."""
     model = fresh(method, materials).eval()
-    catalog = catalog_of(model, materials)
+    catalog = catalog_of(model, materials.catalog)
     batch = materials.sequences.batch(materials.split.test[:17], model.max_history)
     other = dataclasses.replace(
         batch, target_item=(batch.target_item + 7) % 307, target_timestamp=batch.target_timestamp + 10_000_000
@@ -87,7 +87,7 @@ def test_the_answer_is_not_looked_at(method, materials):
 def test_padding_and_neighbours_change_nothing(method, materials):
     """A short history ranks the same alone and beside a longer one that pads it."""
     model = fresh(method, materials).double().eval()
-    catalog = catalog_of(model, materials)
+    catalog = catalog_of(model, materials.catalog)
     sequences = materials.sequences
     start = int(sequences.offsets[5])
     rows = np.array([start + 3, start + 40])

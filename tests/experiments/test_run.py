@@ -11,7 +11,10 @@ from torch.testing import assert_close
 from rclrec_mini.data.schema import PURCHASE, USERS
 from rclrec_mini.data.sequences import read_table
 from rclrec_mini.data.simulate import preset, write_prepared
-from rclrec_mini.evaluation.experiments import (
+from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import RCLRecConfig, finetuning_rclrec, pretraining_rclrec
+from rclrec_mini.experiments.run import (
     ExperimentConfig,
     evaluate_run,
     finetune,
@@ -20,9 +23,6 @@ from rclrec_mini.evaluation.experiments import (
     recommend,
     run_experiment,
 )
-from rclrec_mini.evaluation.materials import Materials
-from rclrec_mini.evaluation.methods import RCLRecConfig, finetuning_rclrec, pretraining_rclrec
-from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.rclrec import LossConfig
@@ -65,7 +65,11 @@ def test_a_run_loads_with_the_weights_it_ended_with(folders):
     assert config == CONFIG
     again, _ = finetune(CONFIG, materials, run / "finetune", pretrained=run / "pretrain", progress=False)
     rows = materials.split.test[:19]
-    assert rank(model, materials, rows, beams=13).tolist() == rank(again, materials, rows, beams=13).tolist()
+
+    def ranked(model):
+        return rank(model, materials.sequences, materials.catalog, rows, beams=13).tolist()
+
+    assert ranked(model) == ranked(again)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert_close(a, b, rtol=0, atol=0)
 
@@ -125,7 +129,8 @@ def test_the_oracle_finds_every_journey_and_random_k_does_not(folders):
     for selector in ("oracle", "random"):
         config = CONFIG.with_model(selector=selector).model
         model = finetuning_rclrec(config, materials, pretraining_rclrec(config, materials)).eval()
-        precision[selector] = np.nanmean(selector_recovery(model, materials, materials.split.test)["precision"])
+        found = selector_recovery(model, materials.sequences, materials.journey, materials.split.test)
+        precision[selector] = np.nanmean(found["precision"])
     assert precision["oracle"] == 1.0 and precision["random"] < 0.7
 
 
