@@ -31,7 +31,7 @@ from rclrec_mini.files import write_json
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.training.checkpoints import provenance
-from rclrec_mini.training.trainer import TrainConfig, build_optimizer
+from rclrec_mini.training.schedule import TrainConfig, build_optimizer
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from rclrec_mini.decoding.exact_ranking import exact_ranking
 from rclrec_mini.files import write_json
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 from rclrec_mini.training.checkpoints import provenance
-from rclrec_mini.training.trainer import TrainConfig, build_optimizer
+from rclrec_mini.training.schedule import TrainConfig, build_optimizer
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from rclrec_mini.files import write_json
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
 from rclrec_mini.models.rclrec import RCLRec
 from rclrec_mini.training.checkpoints import provenance
-from rclrec_mini.training.trainer import TrainConfig, build_optimizer
+from rclrec_mini.training.schedule import TrainConfig, build_optimizer
 
 
 @dataclass(frozen=True)

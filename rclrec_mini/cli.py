@@ -233,7 +233,7 @@ def evaluate(args: Sequence[str]) -> None:
 
 def recommend(args: Sequence[str]) -> None:
     """What users would buy next, and the curriculum that the model put before it."""
-    from rclrec_mini.experiments.run import recommend as run
+    from rclrec_mini.experiments.recommend import recommend as run
 
     @dataclass(frozen=True, kw_only=True)
     class Recommend:

@@ -14,7 +14,7 @@ from rclrec_mini.models.baselines.mbgen import MBGenConfig
 from rclrec_mini.models.baselines.pbat import PBATConfig
 from rclrec_mini.models.baselines.sasrec import SASRecConfig
 from rclrec_mini.models.baselines.tiger import TIGERConfig
-from rclrec_mini.training.trainer import TrainConfig
+from rclrec_mini.training.schedule import TrainConfig
 
 MINI_BACKBONE = BackboneConfig(
     codes=16, d=64, heads=2, encoder_layers=2, decoder_layers=1, ffn=256, dropout=0.0, causal=True

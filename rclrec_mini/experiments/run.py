@@ -1,4 +1,4 @@
-"""One method from a prepared data set to metrics: what `rclrec train`, `evaluate` and `recommend` call.
+"""One method from a prepared data set to metrics: what `rclrec train` and `evaluate` call.
 
 A run folder:
 
@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from rclrec_mini.data.schema import BEHAVIORS, ITEMS, PURCHASE
-from rclrec_mini.data.sequences import Batch, every_nth, read_table
+from rclrec_mini.data.sequences import every_nth
 from rclrec_mini.evaluation.metrics import evaluate_rankings, summarize
-from rclrec_mini.evaluation.ranking import best_items, catalog_of, rank, selector_recovery
+from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS, RCLRecConfig, method_name
 from rclrec_mini.files import InputError, read_json, write_json
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.training.checkpoints import load_weights, provenance
-from rclrec_mini.training.trainer import TrainConfig, TrainResult, first_process, train
+from rclrec_mini.training.run_folder import check_same_settings
+from rclrec_mini.training.schedule import TrainConfig
+from rclrec_mini.training.trainer import TrainResult, first_process, train
 
 Model = TypeVar("Model")
 
@@ -162,9 +162,7 @@ def _claim(out: Path, config: ExperimentConfig, materials: Materials) -> None:
     """Make `out` the run folder of this config and data, unless it is already."""
     settings, record = {**describe(config), "data_hash": materials.data_hash}, out / "experiment.json"
     if record.exists():
-        if read_json(record) != settings:
-            raise InputError(f"{record}: found another config or data, expected the same or an empty folder")
-        return
+        return check_same_settings(record, settings)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: found a folder that is not empty and holds no run, expected none")
     METHODS[method_name(config.model)].second(config.model, materials, _fresh(config, materials))  # refuses a misfit
@@ -217,59 +215,3 @@ def evaluate_run(
         found = selector_recovery(model, materials.sequences, materials.journey, rows)
         result["recovery"] = {name: float(np.nanmean(values)) for name, values in found.items()}
     return result
-
-
-@torch.inference_mode()
-def recommend(
-    run: Path | str, data: Path | str, *, users: list[str], k: int = 10, beams: int = 20
-) -> list[dict[str, Any]]:
-    """What users would buy next, given all their events: for each raw user id the k best items with the method's
-    scores (generative: natural log-probabilities) and the curriculum, empty where the method has none.
-
-    Raises:
-        InputError: a user is unknown or has no events.
-    """
-    model, _, materials = load_run(run, data)
-    data = Path(data)
-    ids = pq.read_table(data / "users.parquet", columns=["raw_id"])["raw_id"].to_pylist()
-    number = {raw: user for user, raw in enumerate(ids)}
-    catalogue = read_table(data / "items.parquet", ITEMS)
-    answers = []
-    for raw in users:
-        if raw not in number:
-            raise InputError(f"{data / 'users.parquet'}: user {raw} not found among {len(ids)} users")
-        batch = materials.sequences.batch_after(number[raw], model.max_history, behavior=PURCHASE)
-        items, scores = best_items(model, batch, catalog_of(model, materials.catalog), k=k, beams=max(beams, k))
-        answers.append(
-            {
-                "user": raw,
-                "curriculum": _curriculum(model, batch, catalogue),
-                "items": [
-                    {**_describe(catalogue, item), "score": score}
-                    for item, score in zip(items[0].tolist(), scores[0].tolist(), strict=True)
-                    if item >= 0
-                ],
-            }
-        )
-    return answers
-
-
-def _curriculum(model: nn.Module, batch: Batch, catalogue: Any) -> list[dict[str, Any]]:
-    """The events of one sample that the model puts before its target."""
-    if getattr(model, "selector", None) is None:
-        return []
-    selection = model.select(model.encode(batch), batch)
-    return [
-        {
-            **_describe(catalogue, int(batch.item[0, t])),
-            "behavior": BEHAVIORS[int(batch.behavior[0, t])],
-            "events_ago": batch.mask.shape[1] - int(t),
-        }
-        for t in selection.index[0][selection.valid[0]]
-    ]
-
-
-def _describe(catalogue: Any, item: int) -> dict[str, Any]:
-    """A row of the item table without what is unknown."""
-    row = catalogue.slice(item, 1).to_pylist()[0]
-    return {name: value for name, value in row.items() if value is not None and name != "item"}

@@ -48,7 +48,7 @@ from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
 from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 from rclrec_mini.training.checkpoints import provenance
-from rclrec_mini.training.trainer import total_steps
+from rclrec_mini.training.schedule import total_steps
 
 LISTED = 10  # length of the ranked lists
 MANY_ITEMS, NEGATIVES = 20_000, 4096  # with more items a softmax over all of them is sampled by as many

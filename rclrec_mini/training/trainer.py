@@ -20,11 +20,10 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,48 +32,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rclrec_mini.data.sequences import Batch, Sequences, bucketed_batches
-from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.files import InputError, write_json
 from rclrec_mini.training.checkpoints import load_checkpoint, load_weights, provenance, save_checkpoint, sweep
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One stage of training; every count of steps means optimiser steps."""
-
-    epochs: int = 10  # passes over the training samples, at most
-    max_steps: int | None = None  # steps, at most; None: as many as the epochs hold
-    batch_size: int = 256  # samples a step, over all processes together
-    max_history: int = 50  # events before the target, T
-    lr: float = 1e-3  # peak learning rate
-    weight_decay: float = 0.01  # AdamW's, on weight matrices only: not on embeddings, norms and biases
-    warmup: float = 0.05  # share of all steps in which the learning rate rises linearly
-    decay: Literal["cosine", "constant"] = "cosine"  # what the learning rate does after the warm-up (cosine: to 0)
-    clip: float = 1.0  # largest norm of the gradient; 0: no clipping
-    evaluate_every: int = 0  # steps between evaluations; 0: once an epoch
-    monitor: str = "ndcg@10"  # validation metric that picks the best weights, higher is better
-    patience: int = 5  # evaluations without a new best before the run stops; 0: never stop early
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # bf16-mixed: autocast, with weights in fp32
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # where to train
-    devices: int = 1  # processes, one a device
-    strategy: Literal["auto", "ddp"] = "auto"  # ddp: needed for more than one device; works on CPU too (gloo)
-    seed: int = 0  # of the order of samples and of dropout
-    log_every: int = 50  # steps between lines of the log
-    checkpoint_every: int = 1000  # steps between checkpoints, besides one at each evaluation
-
-    def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "max_history", "lr", "devices", "log_every", "checkpoint_every")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected more than 0")
-        for name in ("weight_decay", "clip", "patience", "evaluate_every"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected 0 or more")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"warmup: found {self.warmup}, expected a share from 0 to below 1")
-        if self.max_steps is not None and self.max_steps <= 0:
-            raise InputError(f"max_steps: found {self.max_steps}, expected more than 0")
-        if self.devices > 1 and self.strategy == "auto":
-            raise InputError(f"strategy: found auto with {self.devices} devices, expected ddp")
+from rclrec_mini.training.run_folder import (
+    Progress,
+    check_same_settings,
+    fingerprint,
+    finite,
+    truncate_log,
+    write_record,
+)
+from rclrec_mini.training.schedule import TrainConfig, build_optimizer, learning_rate, total_steps
 
 
 @dataclass(frozen=True)
@@ -86,18 +54,6 @@ class TrainResult:
     metrics: dict[str, float]  # validation metrics at best_step
     stopped_early: bool
     seconds: float  # wall time, over all starts of the run
-
-
-@dataclass
-class _Progress:
-    """What a resumed run must know; saved with every checkpoint."""
-
-    step: int = 0
-    best_step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    misses: int = 0  # evaluations since the best
-    finished: bool = False
-    seconds: float = 0.0
 
 
 class _Samples(nn.Module):
@@ -154,22 +110,22 @@ def train(
     )
     fabric.launch()
     origin = provenance()
-    settings = {"training": asdict(config), **(settings or {}), "samples": _fingerprint(rows)}
-    _check_same_settings(run / "config.json", settings)
+    settings = {"training": asdict(config), **(settings or {}), "samples": fingerprint(rows)}
+    check_same_settings(run / "config.json", settings)
     fabric.barrier()  # nobody writes before everybody has read
 
     model.to(fabric.device)
     optimizer = build_optimizer(model, config)
-    state = _Progress()
+    state = Progress()
     if (run / "last" / "state.json").exists():
-        state = _Progress(**load_checkpoint(run / "last", model, optimizer))
+        state = Progress(**load_checkpoint(run / "last", model, optimizer))
     if fabric.is_global_zero:
         for partial in run.glob(".*.partial-*"):  # left by a kill
             partial.unlink()
         sweep(run / "last")
         sweep(run / "best")
         write_json(run / "config.json", settings)
-        _truncate_log(run / "log.jsonl", after=state.step)
+        truncate_log(run / "log.jsonl", after=state.step)
     already_finished = state.finished
     if not already_finished:
         loop = _Loop(
@@ -184,7 +140,7 @@ def train(
         loop.run_from(state, sequences, rows, progress=progress)
     record = run / "run.json"
     if fabric.is_global_zero and (not already_finished or not record.exists()):
-        _write_record(record, settings, origin, fabric, state)
+        write_record(record, settings, origin, fabric, state)
     fabric.barrier()
     if state.best_step != state.step:
         load_weights(run / "best", model)
@@ -196,47 +152,6 @@ def first_process() -> bool:
     """Whether this process is the one that prints and writes results: with several devices, the same program runs
     once for each, from its start to its end."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def total_steps(n_samples: int, config: TrainConfig) -> int:
-    """How many steps a run over `n_samples` takes if nothing stops it early."""
-    steps = config.epochs * math.ceil(n_samples / config.batch_size)
-    return min(steps, config.max_steps or steps)
-
-
-def learning_rate(step: int, total: int, config: TrainConfig) -> float:
-    """The learning rate of update `step` (0-based) of `total`: linear warm-up to `config.lr`, then decay to 0."""
-    warmup = round(config.warmup * total)
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    if config.decay == "constant":
-        return config.lr
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
-
-
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over what requires a gradient; weight decay on matrices that are not embeddings: decaying an embedding
-    shrinks the rows of rare items, and decaying norms or biases only shifts them. The short memory of squares (0.98)
-    is the one that transformers are usually trained with.
-
-    Raises:
-        InputError: the model has nothing to train.
-    """
-    embeddings = {
-        id(p) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) for p in m.parameters()
-    }
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if not trained:
-        raise InputError("model: found no parameter that requires a gradient, expected at least 1")
-    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in embeddings]
-    others = [p for p in trained if p.ndim < 2 or id(p) in embeddings]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]],
-        lr=config.lr,
-        betas=(0.9, 0.98),
-        fused=trained[0].device.type in ("cpu", "cuda"),
-    )
 
 
 class _Loop:
@@ -260,7 +175,7 @@ class _Loop:
         self.sums: dict[str, Tensor] = {}  # of the scalars of all steps since the last line of the log
         self.diagnostics: dict[str, float] = {}
 
-    def run_from(self, state: _Progress, sequences: Sequences, rows: np.ndarray, *, progress: bool) -> None:
+    def run_from(self, state: Progress, sequences: Sequences, rows: np.ndarray, *, progress: bool) -> None:
         """Take the steps that follow `state`, which is kept up to date."""
         config = self.config
         per_epoch = math.ceil(len(rows) / config.batch_size)
@@ -332,7 +247,7 @@ class _Loop:
         self.sums, self.diagnostics = {}, {}
         return means["loss"]
 
-    def _judge(self, state: _Progress) -> bool:
+    def _judge(self, state: Progress) -> bool:
         """Evaluate, write a line, and say whether the weights are the best so far."""
         metrics: dict[str, float] = {}
         if self.fabric.is_global_zero:
@@ -344,7 +259,7 @@ class _Loop:
         monitor = self.config.monitor
         if not math.isfinite(metrics.get(monitor, math.nan)):
             raise InputError(f"monitor: found {metrics} in the evaluation, expected a number for {monitor}")
-        metrics = _finite(metrics)
+        metrics = finite(metrics)
         self._log({"step": state.step, "validation": metrics})
         improved = not state.metrics or metrics[monitor] > state.metrics[monitor]
         if improved:
@@ -353,7 +268,7 @@ class _Loop:
             state.misses += 1
         return improved
 
-    def _save(self, state: _Progress, improved: bool) -> None:
+    def _save(self, state: Progress, improved: bool) -> None:
         state.seconds = time.perf_counter() - self.start
         if self.evaluate is None:
             state.best_step = state.step
@@ -368,7 +283,7 @@ class _Loop:
             return
         line = {"step": line.pop("step"), "seconds": round(time.perf_counter() - self.start, 3), **line}
         with open(self.run / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(line)) + "\n")
+            file.write(json.dumps(finite(line)) + "\n")
 
 
 def _batches(
@@ -393,61 +308,3 @@ def _batches(
 
 def _derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def _fingerprint(rows: np.ndarray) -> str:
-    return sha256(np.ascontiguousarray(rows, dtype="<i8")).hexdigest()[:16]
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: null stands for what could not be measured."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _truncate_log(path: Path, *, after: int) -> None:
-    """Drop the lines that steps after the last checkpoint had written, and a line cut short."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > after:
-            break
-        kept.append(line)
-    with whole_file(path) as partial:
-        partial.write_text("".join(kept), encoding="utf-8")
-
-
-def _check_same_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    if not path.exists():
-        return
-    wanted = _flat(json.loads(json.dumps(settings)))
-    found = _flat(read_json(path))
-    for key in [*wanted, *found]:
-        if wanted.get(key) != found.get(key):
-            raise InputError(
-                f"{path}: {key} is {found.get(key)!r}, expected {wanted.get(key)!r} (another run lies in this folder)"
-            )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _write_record(
-    path: Path, settings: Mapping[str, Any], origin: Mapping[str, Any], fabric: Fabric, state: _Progress
-) -> None:
-    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else str(fabric.device)
-    record = {
-        "data_hash": settings.get("data_hash", "unknown"),
-        **origin,
-        "device": device,
-        "processes": fabric.world_size,
-        "seed": settings["training"]["seed"],
-        **asdict(state),
-    }
-    write_json(path, record)

@@ -19,7 +19,7 @@ from rclrec_mini.experiments.studies import sized_to
 from rclrec_mini.files import InputError
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.semantic_ids.catalog import Catalog
-from rclrec_mini.training.trainer import TrainConfig
+from rclrec_mini.training.schedule import TrainConfig
 
 TRAINING = TrainConfig(batch_size=13, max_steps=3, evaluate_every=2, accelerator="cpu")
 each_method = pytest.mark.parametrize("method", METHODS)

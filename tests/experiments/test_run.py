@@ -14,20 +14,20 @@ from rclrec_mini.data.simulate import preset, write_prepared
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import RCLRecConfig, finetuning_rclrec, pretraining_rclrec
+from rclrec_mini.experiments.recommend import recommend
 from rclrec_mini.experiments.run import (
     ExperimentConfig,
     evaluate_run,
     finetune,
     load_run,
     pretrain,
-    recommend,
     run_experiment,
 )
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.rclrec import LossConfig
 from rclrec_mini.semantic_ids.catalog import Catalog
-from rclrec_mini.training.trainer import TrainConfig
+from rclrec_mini.training.schedule import TrainConfig
 
 TRAINING = TrainConfig(batch_size=29, max_steps=7, evaluate_every=5, max_history=11, accelerator="cpu")
 CONFIG = ExperimentConfig(
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_read_back(folders, tmp
 
 def test_another_config_is_refused(folders):
     data, ids, run = folders
-    with pytest.raises(InputError, match=r"experiment\.json: found another config"):
+    with pytest.raises(InputError, match=r"experiment\.json: model\.k is 4, expected 3"):
         run_experiment(CONFIG.with_model(k=3), data, ids, run, progress=False)
 
 

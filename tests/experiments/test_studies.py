@@ -25,7 +25,7 @@ from rclrec_mini.experiments.studies import (
     run_study,
 )
 from rclrec_mini.files import InputError, read_json
-from rclrec_mini.training.trainer import TrainConfig
+from rclrec_mini.training.schedule import TrainConfig
 
 pytestmark = pytest.mark.slow  # a minute in all
 SEEDS = (0, 3)

@@ -15,7 +15,8 @@ from pathlib import Path
 import tiny
 import torch
 
-from rclrec_mini.training.trainer import TrainConfig, train
+from rclrec_mini.training.schedule import TrainConfig
+from rclrec_mini.training.trainer import train
 
 torch.set_num_threads(1)
 SEQUENCES = tiny.sequences()

@@ -6,7 +6,8 @@ from pathlib import Path
 import tiny
 import torch
 
-from rclrec_mini.training.trainer import TrainConfig, first_process, train
+from rclrec_mini.training.schedule import TrainConfig
+from rclrec_mini.training.trainer import first_process, train
 
 
 def main(out: Path, devices: int, strategy: str) -> None:

@@ -13,7 +13,8 @@ from torch import nn
 
 from rclrec_mini.files import InputError
 from rclrec_mini.training.checkpoints import load_weights
-from rclrec_mini.training.trainer import TrainConfig, build_optimizer, learning_rate, total_steps, train
+from rclrec_mini.training.schedule import TrainConfig, build_optimizer, learning_rate, total_steps
+from rclrec_mini.training.trainer import train
 
 SEQUENCES = tiny.sequences()
 ROWS = tiny.rows(SEQUENCES)
