@@ -137,7 +137,7 @@ def interactions(path: Path, schema) -> tuple[int, str]:
     """How many rows a file of interactions has, and a hash of their values."""
     import pyarrow.parquet as pq
 
-    from rclrec_mini.data.prepare import table_hash
+    from rclrec_mini.data.table_hash import table_hash
 
     return pq.read_metadata(path).num_rows, table_hash(path, schema)
 

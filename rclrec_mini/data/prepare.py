@@ -7,9 +7,7 @@ One Ibis pipeline for every source and both engines. Tables stay flat: a user's 
 
 import contextlib
 import errno
-import hashlib
 import os
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +17,7 @@ from functools import reduce
 from importlib.metadata import version
 from operator import or_
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ibis
 import numpy as np
@@ -29,103 +27,16 @@ from tqdm import tqdm
 
 from rclrec_mini.data import raw_logs
 from rclrec_mini.data.engines import ENGINES, Engine
+from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
 from rclrec_mini.data.raw_logs import Layout, RawFile
-from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, PURCHASE, TRUTH, USERS
+from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, PURCHASE, USERS
+from rclrec_mini.data.table_hash import TableHash, joined
 from rclrec_mini.files import InputError, check_output, sha256, whole_folder, write_json
 
 HASHED_BYTES = 1_000_000_000  # larger files are told apart by size and time of change
 OVERHEAD_BYTES = 250_000_000  # what the process needs beside the engine
 EVENT = ["user", "item", "behavior", "timestamp", "row"]
 REPEATING = {"user", "behavior", "category", "parent_category", "brand", "seller", "age_range", "gender"}
-TABLES = {"interactions": INTERACTIONS, "items": ITEMS, "users": USERS, "truth": TRUTH}
-UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareConfig:
-    """What to read, what to keep, and with what means."""
-
-    source: Literal["rec-tmall", "ijcai15", "table"]
-    """what kind of log it is: REC-Tmall (0x01-separated text, or its CSV sample), IJCAI-15 (CSV or zip), or a table
-    (Parquet or CSV) with the columns user, item, behavior (name or index), timestamp (seconds UTC)"""
-    log: tuple[Path, ...]
-    """the log files, in order"""
-    out: Path
-    """the folder to write; must not exist or be empty, unless overwrite"""
-    items: Path | None = None
-    """the product file of REC-Tmall, or a table with the column item and any of category, parent_category, brand,
-    seller, title, price; IJCAI-15 has these in its log"""
-    users: Path | None = None
-    """the user_info file of IJCAI-15 (CSV or zip; found by itself when the log is a zip that holds it), or a table with
-    the column user and any of age_range, gender"""
-    min_item_count: int = 1
-    """drop items with fewer interactions than this"""
-    min_user_events: int = 1
-    """drop users with fewer interactions than this, counted after items were dropped"""
-    min_user_purchases: int = 0
-    """drop users with fewer purchases than this, counted after items were dropped"""
-    iterate: bool = False
-    """repeat the three filters until they drop nothing more; if not, one pass: first items, then users, after which
-    an item may again stand below its minimum"""
-    sample_users: float = 1.0
-    """share of the users to keep, 0..1, chosen by a hash of seed and user id while reading"""
-    seed: int = 0
-    """seed of the sample"""
-    duplicates: Literal["source", "drop", "keep"] = "source"
-    """what to do with rows that repeat user, item, behavior and time; source: drop them where time has seconds, keep
-    them where it has minutes or days only, since people do click twice"""
-    year: int = 2014
-    """the year of the days in IJCAI-15, which are written without one"""
-    within_day: Literal["file", "funnel"] = "file"
-    """order within a day in IJCAI-15: as in the file, or click, favorite, cart, purchase, which leaks: what was
-    bought then always comes last"""
-    engine: Literal["duckdb", "spark"] = "duckdb"
-    """what runs the tables; spark needs Java and rclrec_mini[spark]"""
-    memory: str = "2GB"
-    """memory to stay within, such as 800MB or 1GB; more than that spills to disk beside the output"""
-    threads: int | None = None
-    """threads of the engine; default: all cores"""
-    overwrite: bool = False
-    """replace the output folder if it holds something"""
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a value that no data could make right."""
-        expected = {
-            "log": (len(self.log) > 0, "at least one file"),
-            "source": (self.source in ("rec-tmall", "ijcai15", "table"), "rec-tmall, ijcai15 or table"),
-            "engine": (self.engine in ENGINES, " or ".join(ENGINES)),
-            "duplicates": (self.duplicates in ("source", "drop", "keep"), "source, drop or keep"),
-            "within_day": (self.within_day in ("file", "funnel"), "file or funnel"),
-            "min_item_count": (self.min_item_count >= 0, "0 or more"),
-            "min_user_events": (self.min_user_events >= 0, "0 or more"),
-            "min_user_purchases": (self.min_user_purchases >= 0, "0 or more"),
-            "sample_users": (0 < self.sample_users <= 1, "above 0, at most 1"),
-            "threads": (self.threads is None or self.threads >= 1, "1 or more"),
-            "year": (1970 <= self.year <= 9999, "1970..9999"),
-        }
-        for name, (fine, words) in expected.items():
-            if not fine:
-                raise InputError(f"{name}: found {getattr(self, name)!r}, expected {words}")
-        if self.within_day == "funnel" and self.source != "ijcai15":
-            raise InputError(f"within_day: found funnel for {self.source}, expected file: only ijcai15 has days only")
-        if self.source == "ijcai15" and self.items is not None:
-            raise InputError(f"items: found {self.items}, expected none: ijcai15 describes items in its log")
-        if self.source == "rec-tmall" and self.users is not None:
-            raise InputError(f"users: found {self.users}, expected none: rec-tmall does not describe users")
-        memory_bytes(self.memory)
-
-
-def memory_bytes(memory: str) -> int:
-    """Bytes of a size such as `1GB`.
-
-    Raises:
-        InputError: it is not such a size, or below 500MB.
-    """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([MGT]B)", memory)
-    size = int(float(match[1]) * UNITS[match[2]]) if match else 0
-    if size < 500_000_000:
-        raise InputError(f"memory: found {memory!r}, expected at least 500MB, such as 800MB or 1GB")
-    return size
 
 
 @dataclass(frozen=True)
@@ -283,7 +194,7 @@ def _run(
         "behaviors": {name: int(n) / n_rows for name, n in zip(BEHAVIORS, behaviors, strict=True)},
         "seed": config.seed,
         "version": version("rclrec_mini"),
-        "content_hash": _joined(written),
+        "content_hash": joined(written),
     }
     write_json(out / "manifest.json", manifest)
     bar.update()
@@ -502,55 +413,3 @@ def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> 
             writer.write_batch(batch)
             digest.update(batch)
     return digest.hexdigest()
-
-
-class TableHash:
-    """A hash (BLAKE2b, hexadecimal) of a table's values. Each column is hashed by itself, so that the batches in which
-    the table comes leave no trace."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        parts = ("values", "lengths", "nulls")
-        self._columns = {(name, part): hashlib.blake2b() for name in schema.names for part in parts}
-        self._names, self._rows = schema.names, 0
-
-    def update(self, batch: pa.RecordBatch) -> None:
-        for name in self._names:
-            column = batch[name]
-            if column.null_count:
-                nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) + self._rows
-                self._columns[name, "nulls"].update(nulls.astype("<i8"))
-                column = column.fill_null("" if column.type == pa.string() else 0)
-            if column.type == pa.string():
-                offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
-                self._columns[name, "lengths"].update(np.diff(offsets))
-                data = column.buffers()[2]
-                self._columns[name, "values"].update(memoryview(data)[offsets[0] : offsets[-1]] if data else b"")
-            else:
-                self._columns[name, "values"].update(column.to_numpy())
-        self._rows += len(batch)
-
-    def hexdigest(self) -> str:
-        lines = [f"{self._rows} rows"]
-        lines += [f"{name} {part} {digest.hexdigest()}" for (name, part), digest in self._columns.items()]
-        return hashlib.blake2b("\n".join(lines).encode(), digest_size=32).hexdigest()
-
-
-def table_hash(path: Path | str, schema: pa.Schema) -> str:
-    """The hash of the values in a Parquet file with the columns of `schema`."""
-    digest = TableHash(schema)
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(1 << 19, columns=schema.names):
-            digest.update(batch)
-    return digest.hexdigest()
-
-
-def content_hash(folder: Path | str) -> str:
-    """A hash of the values in a prepared data set's tables, the truth of a simulated shop included: equal for equal
-    tables, however they were written."""
-    paths = {name: Path(folder) / f"{name}.parquet" for name in TABLES}
-    return _joined({name: table_hash(path, TABLES[name]) for name, path in paths.items() if path.exists()})
-
-
-def _joined(hashes: dict[str, str]) -> str:
-    lines = [f"{name} {hashes[name]}" for name in TABLES if name in hashes]
-    return hashlib.blake2b("\n".join(lines).encode(), digest_size=32).hexdigest()

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import rclrec_mini
-from rclrec_mini.data.prepare import content_hash
 from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, TRUTH, USERS
 from rclrec_mini.data.shop_config import ShopConfig, preset
 from rclrec_mini.data.simulated_items import SimulatedItems, simulate_items
 from rclrec_mini.data.simulated_users import Events, People, browse, seconds
+from rclrec_mini.data.table_hash import content_hash
 from rclrec_mini.files import whole_folder, write_json
 
 __all__ = ["Shop", "ShopConfig", "catalogue", "preset", "simulate", "simulate_users", "sized", "write_prepared"]

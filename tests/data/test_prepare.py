@@ -18,9 +18,11 @@ import pytest
 from rclrec_mini.data import engines
 from rclrec_mini.data import prepare as module
 from rclrec_mini.data.engines import check_spark
-from rclrec_mini.data.prepare import PrepareConfig, content_hash, memory_bytes, prepare
+from rclrec_mini.data.prepare import prepare
+from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
 from rclrec_mini.data.schema import INTERACTIONS, ITEMS, USERS
 from rclrec_mini.data.sequences import Sequences, read_table
+from rclrec_mini.data.table_hash import content_hash
 from rclrec_mini.files import InputError, read_json
 
 Event = tuple[int, int, int, int]  # user, item, behavior, timestamp

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rclrec_mini.data.prepare import content_hash
 from rclrec_mini.data.relevance import relevance
 from rclrec_mini.data.schema import CART, CLICK, INTERACTIONS, ITEMS, PURCHASE, TRUTH, USERS
 from rclrec_mini.data.sequences import Sequences
@@ -20,6 +19,7 @@ from rclrec_mini.data.simulate import (
     sized,
     write_prepared,
 )
+from rclrec_mini.data.table_hash import content_hash
 from rclrec_mini.files import InputError, read_json
 
 TINY = preset("tiny")
