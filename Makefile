@@ -6,10 +6,10 @@ comma := ,
 TEST_EXTRAS := book,test$(if $(shell command -v java),$(comma)spark)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test quick check pairs lab clean
+.PHONY: help book test quick check pairs repository wheel lab clean
 
 help:  ## list the commands
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 book: .venv/book.stamp  ## run the notebooks in full, build the book and print the page to open
 	$(BUILD_BOOK)
@@ -31,11 +31,19 @@ check: .venv/test.stamp  ## lint, format, and notebook pairs in sync; changes no
 pairs: .venv/book.stamp  ## write each notebook's .ipynb anew from its .py
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py
 
+repository: .venv/bin/pip  ## write the repository's address, URL=https://github.com/OWNER/NAME or nothing, everywhere
+	$(BIN)/python book/repository.py "$(URL)"
+
+wheel: .venv/bin/pip  ## build dist/*.whl, which installs the library and its command anywhere
+	rm -rf build dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
+
 lab: .venv/book.stamp  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter-lab notebooks
 
 clean:  ## remove the built book and the caches; the environment stays (rm -r .venv removes it)
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build build dist .pytest_cache .ruff_cache .hypothesis
 	find rclrec_mini tests notebooks book benchmarks -name __pycache__ -prune -exec rm -r {} +
 
 .venv/bin/pip:

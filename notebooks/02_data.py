@@ -26,11 +26,21 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
-if importlib.util.find_spec("rclrec_mini") is None:  # in Colab; takes a minute
-    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    source = "git+https://github.com/rclrec-mini/rclrec_mini"
-    subprocess.run([*pip, source], check=True)
+# the repository's address, if it has one; `make repository` writes it
+REPOSITORY = ""
+
+if importlib.util.find_spec("rclrec_mini") is None:
+    if Path("../rclrec_mini").is_dir():
+        sys.path.insert(0, str(Path("..").resolve()))
+    elif REPOSITORY:  # in Colab; takes a minute
+        pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, f"git+{REPOSITORY}"], check=True)
+    else:
+        raise ModuleNotFoundError(
+            "rclrec_mini is missing: run `pip install .` in a copy of its repository"
+        )
 
 # %%
 import os

@@ -28,21 +28,21 @@
 import importlib.util
 import subprocess
 import sys
-
-if importlib.util.find_spec("rclrec_mini") is None:  # in Colab; takes a minute
-    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    source = "git+https://github.com/rclrec-mini/rclrec_mini"
-    subprocess.run([*pip, source], check=True)
-
-# %% tags=["remove-cell"]
-import urllib.request
 from pathlib import Path
 
-path = Path("../benchmarks/results/ijcai15_relevance.json")
-if not path.exists():  # in Colab, where only the library is
-    path.parent.mkdir(parents=True, exist_ok=True)
-    source = "https://raw.githubusercontent.com/rclrec-mini/rclrec_mini/main"
-    urllib.request.urlretrieve(f"{source}/benchmarks/results/{path.name}", path)
+# the repository's address, if it has one; `make repository` writes it
+REPOSITORY = ""
+
+if importlib.util.find_spec("rclrec_mini") is None:
+    if Path("../rclrec_mini").is_dir():
+        sys.path.insert(0, str(Path("..").resolve()))
+    elif REPOSITORY:  # in Colab; takes a minute
+        pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, f"git+{REPOSITORY}"], check=True)
+    else:
+        raise ModuleNotFoundError(
+            "rclrec_mini is missing: run `pip install .` in a copy of its repository"
+        )
 
 # %%
 import os
@@ -241,10 +241,18 @@ assert unfocused_mean["cart"] > unfocused_mean["purchase"]
 # IJCAI-15, a public log of Tmall. We may not pass the rows on, so this page reads a small file of results, which
 # `benchmarks/ijcai15_relevance.py` wrote with the same function `relevance`, and the last 20 events as the window.
 
-# %%
-from rclrec_mini.files import read_json
+# %% tags=["remove-cell"]
+import json
+import urllib.request
 
-result = read_json("../benchmarks/results/ijcai15_relevance.json")
+name = "benchmarks/results/ijcai15_relevance.json"
+place = Path("..", name).resolve().as_uri()
+if REPOSITORY and not Path("..", name).exists():  # where only the library is
+    place = f"{REPOSITORY}/raw/main/{name}"
+with urllib.request.urlopen(place) as file:
+    result = json.load(file)
+
+# %%
 data = result["data"]
 shares = {name: round(share, 3) for name, share in data["behaviors"].items()}
 data["counts"], shares

@@ -22,6 +22,14 @@ def key_execution_cache(app: Sphinx, config: Config) -> None:
     config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / library_key(Path(app.srcdir)))
 
 
+def add_buttons(app: Sphinx, config: Config) -> None:
+    """Pages have buttons that lead to the repository if _config.yml says where it is."""
+    options = config.html_theme_options
+    if options["repository_url"]:
+        options |= {"use_repository_button": True, "use_issues_button": True}
+        options["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
+
+
 def drop_repeated_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Two extensions add their inline scripts twice; the second declaration is an error in the browser's console."""
     unique = {(str(file.filename or ""), file.attributes.get("body")): file for file in context["script_files"][::-1]}
@@ -30,5 +38,6 @@ def drop_repeated_scripts(app: Sphinx, page: str, template: str, context: dict[s
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", key_execution_cache)
+    app.connect("config-inited", add_buttons)
     app.connect("html-page-context", drop_repeated_scripts, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
