@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rclrec_mini.checks import FieldError, at_least, check, within
 from rclrec_mini.data.engines import ENGINES
-from rclrec_mini.files import InputError
 
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -60,28 +60,24 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         """Raise InputError for a value that no data could make right."""
-        expected = {
-            "log": (len(self.log) > 0, "at least one file"),
-            "source": (self.source in ("rec-tmall", "ijcai15", "table"), "rec-tmall, ijcai15 or table"),
-            "engine": (self.engine in ENGINES, " or ".join(ENGINES)),
-            "duplicates": (self.duplicates in ("source", "drop", "keep"), "source, drop or keep"),
-            "within_day": (self.within_day in ("file", "funnel"), "file or funnel"),
-            "min_item_count": (self.min_item_count >= 0, "0 or more"),
-            "min_user_events": (self.min_user_events >= 0, "0 or more"),
-            "min_user_purchases": (self.min_user_purchases >= 0, "0 or more"),
-            "sample_users": (0 < self.sample_users <= 1, "above 0, at most 1"),
-            "threads": (self.threads is None or self.threads >= 1, "1 or more"),
-            "year": (1970 <= self.year <= 9999, "1970..9999"),
-        }
-        for name, (fine, words) in expected.items():
-            if not fine:
-                raise InputError(f"{name}: found {getattr(self, name)!r}, expected {words}")
+        check(
+            self,
+            log=(len(self.log) > 0, "at least one file"),
+            source=(self.source in ("rec-tmall", "ijcai15", "table"), "rec-tmall, ijcai15 or table"),
+            engine=(self.engine in ENGINES, " or ".join(ENGINES)),
+            duplicates=(self.duplicates in ("source", "drop", "keep"), "source, drop or keep"),
+            within_day=(self.within_day in ("file", "funnel"), "file or funnel"),
+            sample_users=(0 < self.sample_users <= 1, "above 0, at most 1"),
+        )
+        at_least(self, 0, "min_item_count", "min_user_events", "min_user_purchases", "seed")
+        at_least(self, 1, "threads")
+        within(self, 1970, 9999, "year")
         if self.within_day == "funnel" and self.source != "ijcai15":
-            raise InputError(f"within_day: found funnel for {self.source}, expected file: only ijcai15 has days only")
+            raise FieldError("within_day", f"found funnel for {self.source}, expected file: only ijcai15 has days only")
         if self.source == "ijcai15" and self.items is not None:
-            raise InputError(f"items: found {self.items}, expected none: ijcai15 describes items in its log")
+            raise FieldError("items", f"found {self.items}, expected none: ijcai15 describes items in its log")
         if self.source == "rec-tmall" and self.users is not None:
-            raise InputError(f"users: found {self.users}, expected none: rec-tmall does not describe users")
+            raise FieldError("users", f"found {self.users}, expected none: rec-tmall does not describe users")
         memory_bytes(self.memory)
 
 
@@ -94,5 +90,5 @@ def memory_bytes(memory: str) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([MGT]B)", memory)
     size = int(float(match[1]) * UNITS[match[2]]) if match else 0
     if size < 500_000_000:
-        raise InputError(f"memory: found {memory!r}, expected at least 500MB, such as 800MB or 1GB")
+        raise FieldError("memory", f"found {memory!r}, expected at least 500MB, such as 800MB or 1GB")
     return size

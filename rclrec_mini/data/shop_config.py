@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rclrec_mini.checks import at_least, check, within
 from rclrec_mini.files import InputError
 
 
@@ -61,20 +62,20 @@ class ShopConfig:
     """seed of the catalogue and of every user"""
 
     def __post_init__(self) -> None:
-        at_least = {"users": 1, "parents": 1, "leaves": self.parents, "items": self.leaves, "brands": 1, "sellers": 1}
-        at_least |= {"events_per_user": 10, "journeys_at_once": 1, "gap": 0, "journey_events": 2, "focus": 1}
-        at_least |= {"popularity_exponent": 0, "days": 1, "start": 0, "seed": 0}
-        at_most = {"days": 230, "journeys_at_once": 64, "purchase_share": 0.1, "noise_share": 0.95}
-        for share in ("events_spread", "revisit_rate", "seen_share", "after_share", "taste_share"):
-            at_most[share] = 1
-        at_least |= {name: 0 for name in at_most if name not in at_least}
-        for name, least in at_least.items():
-            value, most = getattr(self, name), at_most.get(name, float("inf"))
-            if not least <= value <= most:
-                raise InputError(f"ShopConfig.{name}: found {value}, expected {least} to {most}")
+        at_least(self, 0, "popularity_exponent", "gap", "start", "seed")
+        at_least(self, 1, "users", "parents", "brands", "sellers", "focus")
+        at_least(self, self.parents, "leaves")
+        at_least(self, self.leaves, "items")
+        at_least(self, 2, "journey_events")
+        at_least(self, 10, "events_per_user")
+        within(self, 0, 1, "events_spread", "revisit_rate", "seen_share", "after_share", "taste_share")
+        within(self, 0, 0.1, "purchase_share")
+        within(self, 0, 0.95, "noise_share")
+        within(self, 1, 64, "journeys_at_once")
+        within(self, 1, 230, "days")
         most_events = self.events_per_user * (1 + self.events_spread)
-        if most_events > 500 * self.days:  # events of a session are up to 90 seconds apart
-            raise InputError(f"ShopConfig.days: found {self.days}, expected at least {most_events / 500:.0f} days")
+        # events of a session are up to 90 seconds apart
+        check(self, days=(most_events <= 500 * self.days, f"{most_events / 500:.0f} or more for so many events"))
 
 
 PRESETS = {

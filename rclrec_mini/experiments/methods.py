@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from rclrec_mini.checks import positive, within
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
@@ -22,6 +23,7 @@ from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, collision_catalog
 from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Sometimes, user_profiles
 from rclrec_mini.models.rclrec import LossConfig, RCLRec
+from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,21 @@ class RCLRecConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     prefix_share: float = 0.0  # ours: share of pre-training samples that also see a random prefix
 
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        check_behaviors(self.backbone)
+        within(self, 1, self.backbone.max_prefix, "k")
+        within(self, 0, 1, "prefix_share")
+        positive(self, "tau")
+
 
 def check_codes(backbone: BackboneConfig, materials: Materials) -> None:
     """Raises InputError unless ids and backbone agree."""
     catalog = materials.catalog
     if (catalog.levels, catalog.n_codes) != (backbone.levels, backbone.codes):
         raise InputError(
-            f"backbone: found {backbone.levels} levels of {backbone.codes} codes, "
-            f"expected the catalogue's {catalog.levels} of {catalog.n_codes}"
+            f"model.backbone: found {backbone.levels} levels of {backbone.codes} codes, expected the catalogue's: "
+            f"--model.backbone.levels {catalog.levels} --model.backbone.codes {catalog.n_codes}"
         )
 
 

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rclrec_mini.models.initialization import start_as_copier
+from rclrec_mini.models.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class BackboneConfig:
     max_prefix: int = 6  # most items in a prefix, the largest k of Figure 3
     behaviors: int = 4  # kinds of behaviour, each with an embedding
     causal: bool = False  # ours: events see only earlier ones, which lets pre-training predict all of them at once
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
 
 class KeysValues(NamedTuple):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.checks import at_least
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import Backbone, DecoderState
 from rclrec_mini.models.curriculum import RCPM, Selection, journey_mask, recovery
@@ -24,6 +25,9 @@ class LossConfig:
     margin: float = 0.1  # m of eq. 8, nats a token
     prefix_loss: float = 1.0  # ours: weight of the prefix tokens in eq. 6; the paper's is 1
     supervision: float = 0.0  # ours: weight of the cross-entropy that shows p the events like the target
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "lambda_qual", "margin", "prefix_loss", "supervision")
 
 
 class RCLRec(nn.Module):

@@ -18,6 +18,7 @@ from scipy import sparse
 from scipy.stats import rankdata
 from tqdm import tqdm
 
+from rclrec_mini.checks import at_least
 from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.data.sequences import Sequences, read_table
 from rclrec_mini.files import InputError
@@ -47,6 +48,10 @@ class FeatureConfig:
     dimensions: int = 64
     """Most numbers kept of the side information, and as many of the co-occurrence."""
 
+    def __post_init__(self) -> None:
+        at_least(self, 0, *_PARTS, "cooccurrence")
+        at_least(self, 1, "window", "dimensions")
+
 
 def item_vectors(
     items: Path | str | pa.Table,
@@ -71,7 +76,6 @@ def item_vectors(
         InputError: a weight is negative, a size is not positive, the table does not fit the sequences, or no part
             is left.
     """
-    _check(config)
     if not isinstance(items, pa.Table):
         items = read_table(Path(items) / "items.parquet", ITEMS)
     if items.num_rows != sequences.n_items:
@@ -201,12 +205,3 @@ def _weighted(block: sparse.csr_array, weight: float) -> sparse.csr_array:
 def _unit_rows(table: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(table, axis=1, keepdims=True)
     return table / np.where(length > 0, length, 1)
-
-
-def _check(config: FeatureConfig) -> None:
-    for name in (*_PARTS, "cooccurrence"):
-        if not getattr(config, name) >= 0:
-            raise InputError(f"feature weight {name}: found {getattr(config, name)}, expected 0 or more")
-    for name in ("window", "dimensions"):
-        if getattr(config, name) < 1:
-            raise InputError(f"feature {name}: found {getattr(config, name)}, expected 1 or more")

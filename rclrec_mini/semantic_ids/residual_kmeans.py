@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from rclrec_mini.checks import at_least, check, within
+from rclrec_mini.semantic_ids.catalog import MAX_CODES
 from rclrec_mini.semantic_ids.quantization import (
     Quantization,
     as_vectors,
@@ -40,6 +42,21 @@ class ResidualKMeansConfig:
     """Of everything random in features and codes."""
     device: str = "cpu"
     """Where to compute, in torch's words: cpu, cuda, cuda:1."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "levels", "iterations", "sample_per_code")
+        within(self, 1, MAX_CODES, "codes")
+        at_least(self, 0, "seed")
+        check(self, device=(has_device(self.device), "one of this machine, such as cpu"))
+
+
+def has_device(name: str) -> bool:
+    """Whether this machine has what torch calls so."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):  # the latter from a torch that was built without CUDA
+        return False
+    return True
 
 
 def residual_kmeans(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rclrec_mini.checks import at_least, positive
 from rclrec_mini.files import InputError
 from rclrec_mini.semantic_ids.quantization import (
     Quantization,
@@ -43,6 +44,11 @@ class RQVAEConfig:
     """Weight of the loss that holds the encoder to the codes it chose."""
     reset_every: int = 100
     """Steps after which codes that no item chose since the last time restart; none do in the last quarter."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "latent", "hidden", "steps", "batch_size", "reset_every")
+        at_least(self, 0, "commitment")
+        positive(self, "learning_rate")
 
 
 class RQVAE(nn.Module):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import rclrec_mini
+from rclrec_mini.checks import check
 from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
 from rclrec_mini.files import InputError, check_output, read_json, whole_folder, write_json
@@ -29,6 +30,10 @@ class TokenizeConfig:
     """Levels, codes, seed and device of either method."""
     rqvae: RQVAEConfig = field(default_factory=RQVAEConfig)
     """Read with method rqvae only."""
+
+    def __post_init__(self) -> None:
+        if self.method == "rqvae":
+            check(self.codebooks, balanced=(not self.codebooks.balanced, "false with method rqvae"))
 
 
 class CollapsedCodebook(UserWarning):

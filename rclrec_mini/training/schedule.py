@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from rclrec_mini.checks import at_least, check, positive
 from rclrec_mini.files import InputError
 
 
@@ -35,19 +36,15 @@ class TrainConfig:
     checkpoint_every: int = 1000  # steps between checkpoints, besides one at each evaluation
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "max_history", "lr", "devices", "log_every", "checkpoint_every")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected more than 0")
-        for name in ("weight_decay", "clip", "patience", "evaluate_every"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected 0 or more")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"warmup: found {self.warmup}, expected a share from 0 to below 1")
-        if self.max_steps is not None and self.max_steps <= 0:
-            raise InputError(f"max_steps: found {self.max_steps}, expected more than 0")
-        if self.devices > 1 and self.strategy == "auto":
-            raise InputError(f"strategy: found auto with {self.devices} devices, expected ddp")
+        counts = ("epochs", "max_steps", "batch_size", "max_history", "devices", "log_every", "checkpoint_every")
+        at_least(self, 1, *counts)
+        positive(self, "lr")
+        at_least(self, 0, "weight_decay", "clip", "patience", "evaluate_every", "seed")
+        check(
+            self,
+            warmup=(0 <= self.warmup < 1, "a share from 0 to below 1"),
+            devices=(self.devices == 1 or self.strategy == "ddp", "1 without strategy ddp"),
+        )
 
 
 def total_steps(n_samples: int, config: TrainConfig) -> int:

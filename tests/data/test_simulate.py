@@ -200,12 +200,12 @@ def test_knobs_move_what_they_name() -> None:
     [("users", 0), ("items", 3), ("noise_share", 1.0), ("gap", -1), ("seen_share", 1.5), ("days", 0), ("focus", 0.5)],
 )
 def test_a_bad_knob_is_named(name: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"ShopConfig.{name}: found {value}, expected"):
+    with pytest.raises(InputError, match=f"^{name}: found {value}, expected"):
         ShopConfig(**{name: value})
 
 
 def test_more_events_than_the_period_has_room_for_are_named() -> None:
-    with pytest.raises(InputError, match=r"ShopConfig\.days: found 1, expected at least 3 days"):
+    with pytest.raises(InputError, match="days: found 1, expected 3 or more"):
         ShopConfig(events_per_user=1_250, days=1)
 
 

@@ -28,12 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.checks import within
 from rclrec_mini.data.sequences import Batch
-from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.dropout import Dropout
 from rclrec_mini.models.initialization import start_as_copier
+from rclrec_mini.models.sizes import check_sizes
 
 EPS = 1e-12  # of every LayerNorm, as in BERT
 
@@ -51,6 +52,10 @@ class BERT4RecConfig:
     mask_share: float = 0.2  # rho, share of a sequence that is masked; the paper's best lie between 0.2 and 0.6
     last_share: float = 1 / 11  # share of samples that mask their last item alone
     negatives: int = 0  # items drawn for a sampled softmax; 0 for the softmax over all
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        within(self, 0, 1, "mask_share", "last_share")
 
 
 class BERT4RecLayer(nn.Module):
@@ -89,20 +94,12 @@ class BERT4Rec(nn.Module):
     Args:
         config: the sizes.
         n_items: N; row N of the item table is [MASK].
-
-    Raises:
-        InputError: d is not a multiple of heads, or a share is not between 0 and 1.
     """
 
     every_event = True
 
     def __init__(self, *, config: BERT4RecConfig, n_items: int):
         super().__init__()
-        if config.d % config.heads:
-            raise InputError(f"d: found {config.d}, expected a multiple of heads {config.heads}")
-        for name in ("mask_share", "last_share"):
-            if not 0 <= getattr(config, name) <= 1:
-                raise InputError(f"{name}: found {getattr(config, name)}, expected 0 to 1")
         self.config = config
         self.n_items = n_items
         self.max_history = config.max_history

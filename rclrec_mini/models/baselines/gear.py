@@ -30,9 +30,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.checks import at_least
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import Attention, masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
+from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class GEARConfig:
     behaviors: int = 4  # kinds of behaviour, each with an embedding
     behavior_weight: float = 0.1  # of the behaviours' cross-entropy in the loss
     negatives: int = 0  # items drawn for a sampled softmax; 0 for the softmax over all
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        check_behaviors(self)
+        at_least(self, 0, "behavior_weight")
 
 
 class Layer(nn.Module):

@@ -32,9 +32,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.checks import positive
 from rclrec_mini.data.sequences import Batch, Events
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.initialization import start_as_copier
+from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
 BUCKETS = 128  # the last bucket of time; two years fall into bucket 59
 
@@ -51,6 +53,11 @@ class HSTUConfig:
     temperature: float = 0.05  # by which cosines are divided
     behaviors: int = 4  # kinds of behaviour, each with an embedding
     negatives: int = 0  # items drawn for a sampled softmax; 0 for the softmax over all
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        check_behaviors(self)
+        positive(self, "temperature")
 
 
 def time_bucket(seconds: Tensor) -> Tensor:

@@ -36,11 +36,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.checks import at_least
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import BackboneConfig, DecoderLayer, DecoderState, EncoderLayer, extend, masked, run
 from rclrec_mini.models.baselines.objectives import mean_over_events
 from rclrec_mini.models.baselines.tiger import before_oldest, user_bucket
 from rclrec_mini.models.rclrec import token_nll
+from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class MBGenConfig:
     behavior_width: int = 64  # of the behaviour embedding that feed-forwards read
     injected_layers: int = 2  # layers, from the first, of encoder and decoder whose feed-forward reads it
     user_buckets: int = 2000  # user ids are hashed into as many tokens
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        check_behaviors(self.backbone)
+        at_least(self, 0, "behavior_width", "injected_layers")
 
 
 class RoutedFeedForward(nn.Module):

@@ -37,10 +37,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.checks import within
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.initialization import start_as_copier
+from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class PBATConfig:
     last_only: float = 0.2  # ours: share of samples of pre-training that mask the last event alone
     behaviors: int = 4  # n, kinds of behaviour
     negatives: int = 0  # items that stand for all others in the loss; 0: all items
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        check_behaviors(self)
+        within(self, 0, 1, "mask", "last_only")
 
 
 class Gaussian(NamedTuple):

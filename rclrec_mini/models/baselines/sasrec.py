@@ -28,12 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.checks import check
 from rclrec_mini.data.sequences import Batch, Events
-from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.dropout import Dropout
 from rclrec_mini.models.initialization import start_as_copier
+from rclrec_mini.models.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class SASRecConfig:
     max_history: int = 50  # T, events
     loss: Literal["softmax", "bce"] = "softmax"  # bce is the original
     negatives: int = 0  # items drawn for a sampled softmax; 0 for the softmax over all
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        check(self, loss=(self.loss in ("softmax", "bce"), "softmax or bce"))
 
 
 class SASRecLayer(nn.Module):
@@ -89,19 +94,12 @@ class SASRec(nn.Module):
     Args:
         config: the sizes.
         n_items: N.
-
-    Raises:
-        InputError: d is not a multiple of heads, or the loss has no such name.
     """
 
     every_event = True
 
     def __init__(self, *, config: SASRecConfig, n_items: int):
         super().__init__()
-        if config.d % config.heads:
-            raise InputError(f"d: found {config.d}, expected a multiple of heads {config.heads}")
-        if config.loss not in ("softmax", "bce"):
-            raise InputError(f"loss: found {config.loss!r}, expected 'softmax' or 'bce'")
         self.config = config
         self.max_history = config.max_history
         self.item_embedding = nn.Embedding(n_items, config.d)

@@ -26,6 +26,7 @@ from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import Backbone, BackboneConfig, DecoderState
 from rclrec_mini.models.baselines.objectives import mean_over_events
 from rclrec_mini.models.rclrec import token_nll
+from rclrec_mini.models.sizes import check_sizes
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
@@ -35,6 +36,9 @@ class TIGERConfig:
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)  # RCLRec's; `behaviors` and `max_prefix` unused
     user_buckets: int = 2000  # user ids are hashed into as many tokens
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
 
 class TIGER(nn.Module):

@@ -77,7 +77,7 @@ def test_interleaving_by_hand(model):
 def test_feed_forward_takes_the_expert_of_the_role():
     """Swapping one expert changes the tokens of its role alone, whichever roles are asked for."""
     torch.manual_seed(0)
-    sizes = BackboneConfig(d=WIDTH, ffn=41, behaviors=BEHAVIORS)
+    sizes = BackboneConfig(d=WIDTH, heads=2, ffn=41, behaviors=BEHAVIORS)
     ffn = RoutedFeedForward(sizes, experts=ROLES, behavior_width=7)
     x, kind = torch.randn(5, 7 * ROLES, WIDTH), torch.randint(0, BEHAVIORS + 1, (5, 7 * ROLES))
     whole, some = ffn(x, kind, range(ROLES)).unflatten(1, (7, ROLES)), ffn(x[:, :13], kind[:, :13], [2])

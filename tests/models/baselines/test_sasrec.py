@@ -171,7 +171,7 @@ def test_it_learns_to_repeat(batch):
 
 
 def test_bad_configs_are_named():
-    with pytest.raises(InputError, match="d: found 22, expected a multiple of heads 3"):
+    with pytest.raises(InputError, match="heads: found 3, expected a divisor of d, 22"):
         sasrec(heads=3)
     with pytest.raises(InputError, match="loss: found 'hinge'"):
         sasrec(loss="hinge")
