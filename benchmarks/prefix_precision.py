@@ -33,11 +33,13 @@ from torch import Tensor, nn
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall
 from rclrec_mini.evaluation.ranking import batches, rank, selector_recovery
+from rclrec_mini.experiments.jobs import load_materials
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import finetuning_rclrec
 from rclrec_mini.experiments.reports import gained
 from rclrec_mini.experiments.run import ExperimentConfig, pretrained, train_stage
-from rclrec_mini.experiments.studies import TABLE2, Row, Study, base_of, load_materials, make_study
+from rclrec_mini.experiments.studies import Study, make_study
+from rclrec_mini.experiments.tables import TABLE2, Row, base_of
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.models.curriculum import Selection, chance, event_counts, journey_mask, recovery, top_k
 from rclrec_mini.models.rclrec import RCLRec, cross_entropy_towards

@@ -267,7 +267,7 @@ def reproduce(args: Sequence[str]) -> None:
     """Table 1, Table 2 or Figure 3 of the paper: every row over seeds, resumed where it was stopped."""
     from tyro.conf import Positional
 
-    from rclrec_mini.experiments import reports, studies
+    from rclrec_mini.experiments import reports, studies, tables
     from rclrec_mini.experiments.methods import METHODS
     from rclrec_mini.experiments.presets import MODELS
 
@@ -307,8 +307,8 @@ def reproduce(args: Sequence[str]) -> None:
         from rclrec_mini.views.figures import recall_by_k
 
         trained = result["rows"]
-        by_k = {k: trained[name] for k, name in studies.LENGTHS.items() if name in trained}
-        figure = recall_by_k({"RCLRec": by_k}, without=trained.get(studies.BASE), data=result["data"])
+        by_k = {k: trained[name] for k, name in tables.LENGTHS.items() if name in trained}
+        figure = recall_by_k({"RCLRec": by_k}, without=trained.get(tables.BASE), data=result["data"])
         with whole_file(options.out / "figure3.png") as partial:
             figure.savefig(partial, dpi=150, format="png")
     print((options.out / f"{options.table}.md").read_text(encoding="utf-8"))

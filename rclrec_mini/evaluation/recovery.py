@@ -56,3 +56,25 @@ def attention_recovery(
         found.append(torch.stack(recovery(selection, journey_mask(journey, batch))).cpu())
     precision, recall = torch.cat(found, dim=1).numpy()
     return {"precision": precision, "recall": recall}
+
+
+class Masks(Protocol):
+    """A masked model that says how its [MASK] behind the history looks around."""
+
+    max_history: int
+
+    def masked_attention(self, batch: Batch) -> Tensor:
+        """Attention of [MASK] in every layer and head, to the events and itself, sums of 1: (B, layers, h, T + 1)"""
+        ...
+
+
+@torch.inference_mode()
+def attention_entropy(model: Masks, sequences: Sequences, rows: np.ndarray, *, batch_size: int = 512) -> list[float]:
+    """How evenly [MASK] looks around in each layer, a mean over heads and the targets at `rows`: the entropy of its
+    attention in terms of the largest, the logarithm of the number of places. 1: at all alike, nothing was learned."""
+    device, found = next(model.parameters()).device, []
+    for start in range(0, len(rows), batch_size):
+        batch = sequences.batch(rows[start : start + batch_size], model.max_history).to(device)
+        places = (batch.mask.sum(1) + 1).clamp(min=2)  # an empty history has entropy 0
+        found.append(torch.special.entr(model.masked_attention(batch)).sum(-1).mean(-1) / places.log()[:, None])
+    return torch.cat(found).mean(0).tolist()

@@ -54,10 +54,10 @@ TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
     },
     "mini": {
         "pretrain": TrainConfig(epochs=100, max_steps=6000, batch_size=8, lr=4e-3, evaluate_every=1500, patience=2),
-        "finetune": TrainConfig(epochs=10, batch_size=64, lr=1e-3, patience=3),
+        "finetune": TrainConfig(epochs=5, batch_size=64, lr=3e-4, evaluate_every=50, evaluate_first=True),
         "validation_targets": 1000,
     },
-    "full": {},
+    "full": {"finetune": TrainConfig(lr=3e-4, evaluate_first=True)},
 }
 # Stage one in mini where it differs. In time all methods get about as much, 3 to 5 minutes of one core; masked training
 # needs larger batches to begin to learn.

@@ -21,8 +21,10 @@ from safetensors.numpy import load_file
 from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, most_recent
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall, summarize
 from rclrec_mini.evaluation.slices import by_slice, slices
+from rclrec_mini.experiments.jobs import LISTED, load_materials
 from rclrec_mini.experiments.materials import Materials
-from rclrec_mini.experiments.studies import BASE, LISTED, PRACTISED_BASE, Row, Study, base_of, load_materials
+from rclrec_mini.experiments.studies import Study
+from rclrec_mini.experiments.tables import BASE, PRACTISED_BASE, Row, base_of
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
 
 METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
@@ -126,7 +128,7 @@ def finished(study: Study, name: str) -> dict[int, Path]:
 
 
 def load(folders: Mapping[int, Path]) -> dict[str, np.ndarray]:
-    """What `studies.test_values` stored, seeds stacked: each (S, n)."""
+    """What `jobs.test_values` stored, seeds stacked: each (S, n)."""
     files = [load_file(folder / "ranks.safetensors") for folder in folders.values()]
     return {name: np.stack([file[name] for file in files]) for name in files[0]}
 

@@ -25,6 +25,7 @@ class TrainConfig:
     decay: Literal["cosine", "constant"] = "cosine"  # what the learning rate does after the warm-up (cosine: to 0)
     clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     evaluate_every: int = 0  # steps between evaluations; 0: once an epoch
+    evaluate_first: bool = False  # also before the first step, so that the best weights may be those that came
     monitor: str = "ndcg@10"  # validation metric that picks the best weights, higher is better
     patience: int = 5  # evaluations without a new best before the run stops; 0: never stop early
     precision: Literal["32-true", "bf16-mixed"] = "32-true"  # bf16-mixed: autocast, with weights in fp32

@@ -125,7 +125,7 @@ def train(
         sweep(run / "last")
         sweep(run / "best")
         write_json(run / "config.json", settings)
-        truncate_log(run / "log.jsonl", after=state.step)
+        truncate_log(run / "log.jsonl", after=state.step if (run / "last" / "state.json").exists() else -1)
     already_finished = state.finished
     if not already_finished:
         loop = _Loop(
@@ -183,6 +183,8 @@ class _Loop:
         evaluate_every = config.evaluate_every or per_epoch
         hidden = not (progress and self.fabric.is_global_zero)
         self.model.train()
+        if config.evaluate_first and self.evaluate is not None and not state.metrics:
+            self._save(state, self._judge(state))
         with tqdm(total=total, initial=state.step, desc=self.run.name, unit="step", disable=hidden) as bar:
             for step, batch_rows in _batches(sequences, rows, config, first=state.step, total=total):
                 logs = (step + 1) % config.log_every == 0

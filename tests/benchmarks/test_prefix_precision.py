@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rclrec_mini.experiments import studies
+from rclrec_mini.experiments import studies, tables
 from rclrec_mini.models.curriculum import journey_mask
 
 
@@ -60,8 +60,8 @@ def test_the_curve_crosses_zero_between_two_points(benchmark):
 
 @pytest.mark.slow
 def test_rows_gain_on_the_study_s_own_without_a_prefix(benchmark, study, tmp_path):
-    rows = studies.rows_of("table2")
-    names = [name for row in benchmark.STARTS.values() for name in (row, studies.base_of(studies.TABLE2[row]))]
+    rows = tables.rows_of("table2")
+    names = [name for row in benchmark.STARTS.values() for name in (row, tables.base_of(tables.TABLE2[row]))]
     studies.run_study(study, {name: rows[name] for name in names})
     threads = torch.get_num_threads()
     config = benchmark.Config(study=study.out, preset="tiny", precision=(0.0, 1.0), out=tmp_path / "result.json")

@@ -12,18 +12,11 @@ from safetensors.numpy import load_file
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation.metrics import mean_with_interval
-from rclrec_mini.experiments import reports, studies
+from rclrec_mini.experiments import jobs, reports, studies
 from rclrec_mini.experiments.reports import METRICS, comma_separated, markdown, write_report
-from rclrec_mini.experiments.studies import (
-    BASE,
-    PRACTISED_BASE,
-    Search,
-    at_point,
-    base_of,
-    make_study,
-    rows_of,
-    run_study,
-)
+from rclrec_mini.experiments.search import Search, at_point
+from rclrec_mini.experiments.studies import make_study, run_study
+from rclrec_mini.experiments.tables import BASE, PRACTISED_BASE, base_of, rows_of
 from rclrec_mini.files import InputError, read_json
 from rclrec_mini.training.schedule import TrainConfig
 
@@ -42,7 +35,7 @@ def small(study):
         name: dataclasses.replace(config, pretrain=TRAINING, finetune=TRAINING, validation_targets=23)
         for name, config in study.configs.items()
     }
-    search = Search(lr=(1e-3, 1e-2), dropout=(0.1,), share=0.5)
+    search = Search(lr=(1e-3, 1e-2), dropout=(0.1, 0.3), share=0.5, finetune_lr=(1e-4, 1e-3))
     return dataclasses.replace(study, configs=configs, search=search, seeds=SEEDS)
 
 
@@ -92,11 +85,25 @@ def test_rows_share_what_they_agree_on(study):
 def test_the_best_point_of_the_search_is_taken(study):
     for method in ("sasrec", "rclrec"):
         found = read_json(study.out / "search" / method / "search.json")
-        assert [(p["lr"], p["dropout"], p["steps"]) for p in found["points"]] == [(1e-3, 0.1, 2), (1e-2, 0.1, 2)]
+        tried = [(point["lr"], point["dropout"], point["steps"]) for point in found["points"]]
+        rate = max(found["points"][:2], key=lambda point: point["ndcg@10"])["lr"]
+        assert tried == [(1e-3, 0.1, 2), (1e-2, 0.1, 2), (rate, 0.3, 2)]
         best = max(found["points"], key=lambda point: point["ndcg@10"])
         assert found["best"] == best
         config = study.config(rows_of("table1", (method,)).popitem()[1], 5)
-        assert config == at_point(dataclasses.replace(study.configs[method], seed=5), best["lr"], 0.1)
+        assert config == at_point(dataclasses.replace(study.configs[method], seed=5), best["lr"], best["dropout"])
+
+
+def test_every_row_takes_its_best_rate_of_stage_two(study):
+    for name, row in {**TABLE1, **TABLE2}.items():
+        found = read_json(study.row_folder(name) / "search.json")
+        assert [point["lr"] for point in found["points"]] == [1e-4, 1e-3]
+        assert found["best"] == max(found["points"], key=lambda point: point["ndcg@10"])
+        for seed in SEEDS:
+            job = study.job(name, row, seed)
+            assert job.folder == study.row(name, seed) and job.config.finetune.lr == found["best"]["lr"]
+        other = next(point["lr"] for point in found["points"] if point["lr"] != found["best"]["lr"])
+        assert (study.row(name, 0, other) / "result.json").exists() and not study.row(name, 3, other).exists()
 
 
 def test_another_study_is_refused(study):
@@ -154,7 +161,7 @@ def test_markdown_and_csv_show_every_row(study, table2):
     text = (study.out / "table2.md").read_text()
     assert text == markdown(table2) and "the simulated shop" in text and "industrial data set" in text
     best = read_json(study.out / "search" / "rclrec" / "search.json")["best"]
-    assert f"the best of 2 points each: rclrec {best['lr']:g}, 0.1." in text
+    assert f"the best of 3 points each: rclrec {best['lr']:g}, {best['dropout']:g}." in text
     assert table2["rows"]["RCLRec"]["runs"]["3"]["commit"] in text
     lines = list(csv.DictReader(comma_separated(table2).splitlines()))
     names = [*table2["rows"], *table2["naive"]]
@@ -167,15 +174,14 @@ def test_markdown_and_csv_show_every_row(study, table2):
         assert f"| {name} |" in text
 
 
-def test_means_of_a_log_take_what_any_line_holds(tmp_path):
+def test_means_of_a_log_take_what_any_line_holds():
     lines = [
         {"step": 0, "loss": 4.0, "seconds": 1.0},
         {"step": 1, "loss": 3.0, "norm": 0.5, "hits": None},
         {"step": 1, "validation": {"ndcg@10": 0.5}},
         {"step": 2, "loss": 2.0, "hits": 0.25},
     ]
-    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert studies.means_of_log(tmp_path / "log.jsonl") == {"loss": 3.0, "norm": 0.5, "hits": 0.25}
+    assert jobs.means_of_log(lines) == {"loss": 3.0, "norm": 0.5, "hits": 0.25}
     assert reports.means([{"loss": 1.0}, {"loss": 3.0, "norm": 2.0}]) == {"loss": 2.0, "norm": 2.0}
 
 

@@ -113,6 +113,32 @@ def test_clipping_bounds_the_gradient_and_logs_its_norm(tmp_path, monkeypatch):
     assert seen == pytest.approx([2, 5, 5], rel=1e-5)
 
 
+@pytest.mark.parametrize("scores", [(0.5, 0.4, 0.3), (0.1, 0.2, 0.3)])
+def test_weights_that_came_may_be_the_best(tmp_path, scores):
+    config, later = replace(CONFIG, max_steps=4, evaluate_every=2, evaluate_first=True), iter(scores)
+    start = {name: value.clone() for name, value in tiny.Bag().state_dict().items()}
+    model, result = run(tmp_path / "run", config=config, evaluate=lambda _: {"MRR": next(later)})
+    log = log_of(tmp_path / "run")
+    assert [(line["step"], line["validation"]["MRR"]) for line in log if "validation" in line] == [
+        *zip((0, 2, 4), scores, strict=True)
+    ]
+    kept = all(torch.equal(value, start[name]) for name, value in model.state_dict().items())
+    assert (result.best_step, result.metrics["MRR"], kept) == ((0, 0.5, True) if scores[0] > 0.3 else (4, 0.3, False))
+    again, same = run(tmp_path / "run", config=config, evaluate=lambda _: pytest.fail("evaluated again"))
+    assert same == result
+    for a, b in zip(again.parameters(), model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_run_stopped_in_its_first_evaluation_begins_again(tmp_path):
+    config = replace(CONFIG, max_steps=2, evaluate_every=2, evaluate_first=True)
+    _, whole = run(tmp_path / "whole", config=config)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").write_text('{"step": 0, "validation": {"MRR": 0.25}}\n')  # no checkpoint yet
+    _, result = run(tmp_path / "run", config=config)
+    assert log_of(tmp_path / "run") == log_of(tmp_path / "whole") and result.metrics == whole.metrics
+
+
 def test_early_stopping_keeps_the_best_weights(tmp_path):
     scores = iter([0.1, 0.5, 0.5, 0.4, 0.3, 0.9])  # the second is best; equal is no gain
     weights = []

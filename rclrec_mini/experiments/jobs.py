@@ -1,0 +1,146 @@
+"""One run of one stage as a job: many of them side by side, each done when its result.json is written."""
+
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from torch import nn
+from tqdm import tqdm
+
+from rclrec_mini.evaluation.metrics import rank_of
+from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.evaluation.recovery import attention_entropy, attention_recovery
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import RCLRecConfig
+from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, pretrained
+from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.training.checkpoints import provenance
+
+LISTED = 10  # length of the ranked lists
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one stage; done when its result.json is written."""
+
+    name: str
+    folder: Path
+    config: ExperimentConfig
+    data: Path
+    ids: Path
+    from_stage_one: Path | None = None  # its weights; None: this is stage one
+    ranks: bool = True  # also rank the test targets
+
+
+def run_jobs(jobs: list[Job], title: str, workers: int, threads: int) -> None:
+    """Run what is not done yet, with a bar over all of it."""
+    todo = [job for job in jobs if not is_done(job)]
+    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc=title, unit="run") as bar:
+        if workers == 1:
+            set_threads(threads)
+            for job in todo:
+                run_job(job, progress=True)
+                bar.update()
+            return
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=set_threads, initargs=(threads,))
+        try:
+            for done in as_completed([pool.submit(run_job, job) for job in todo]):
+                done.result()
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def set_threads(threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def is_done(job: Job) -> bool:
+    """Whether the job's result is there.
+
+    Raises:
+        InputError: it is the result of another config.
+    """
+    record = job.folder / "result.json"
+    if not record.exists():
+        return False
+    if read_json(record)["config"] != json.loads(json.dumps(describe(job.config))):
+        raise InputError(f"{record}: found the result of another config, expected this one or none")
+    return True
+
+
+@lru_cache(maxsize=1)
+def load_materials(data: Path, ids: Path) -> Materials:
+    return Materials.load(data, ids)
+
+
+def run_job(job: Job, *, progress: bool = False) -> None:
+    """Train, rank the test targets, and write ranks.safetensors and, last, result.json."""
+    materials = load_materials(job.data, job.ids)
+    if job.from_stage_one is None:
+        run = job.folder
+        model, result = pretrained(job.config, materials, run, progress=progress)
+    else:
+        run = job.folder / "finetune"
+        model, result = finetune(job.config, materials, run, pretrained=job.from_stage_one, progress=progress)
+    if job.ranks:
+        values = test_values(model, materials, job)
+        with whole_file(job.folder / "ranks.safetensors") as partial:
+            save_file(values, partial)
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    evaluations = [line for line in lines if "validation" in line]
+    write_json(
+        job.folder / "result.json",
+        {
+            "config": describe(job.config),
+            "validation": result.metrics,
+            **{name: getattr(result, name) for name in ("steps", "best_step", "stopped_early", "seconds")},
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "log": means_of_log(lines),
+            "curve": [{"step": line["step"], "seconds": line["seconds"], **line["validation"]} for line in evaluations],
+            **attention_of(model, materials),
+            "data_hash": materials.data_hash,
+            "device": str(next(model.parameters()).device),
+            **provenance(),
+        },
+    )
+
+
+def test_values(model: nn.Module, materials: Materials, job: Job) -> dict[str, np.ndarray]:
+    """For each test target its rank among the first ten (10: absent), and on a simulated shop precision and recall
+    of the k events that the method selects, or attends to most, each (n,); nan where there is nothing to find."""
+    rows = materials.split.test
+    items = rank(model, materials.sequences, materials.catalog, rows, k=LISTED, beams=job.config.beams)
+    values: dict[str, np.ndarray] = {"rank": rank_of(items, materials.sequences.item[rows])}
+    if materials.journey is None or job.from_stage_one is None:
+        return values
+    if hasattr(model, "attention"):
+        found = attention_recovery(model, materials.sequences, materials.journey, rows, k=RCLRecConfig.k)
+        return values | found
+    if getattr(model, "selector", None) is not None:
+        return values | selector_recovery(model, materials.sequences, materials.journey, rows)
+    return values
+
+
+def attention_of(model: nn.Module, materials: Materials) -> dict[str, list[float]]:
+    """How evenly a masked model looks at the history of validation targets, where it tells."""
+    if not hasattr(model, "masked_attention"):
+        return {}
+    return {"attention_entropy": attention_entropy(model, materials.sequences, materials.validation(1000))}
+
+
+def means_of_log(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over a run of what its model logs beside the loss."""
+    lines = [line for line in lines if "loss" in line]
+    names = dict.fromkeys(name for line in lines for name in line if name not in ("step", "seconds", "epoch", "lr"))
+    found = {name: [line[name] for line in lines if line.get(name) is not None] for name in names}
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
