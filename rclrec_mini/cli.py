@@ -118,6 +118,8 @@ def prepare(args: Sequence[str]) -> None:
 
     config = parse(prepare, PrepareConfig, args)
     manifest = run(config, progress=True)
+    if "times" in manifest:
+        print(f"times are {manifest['times']}, columns not used: {', '.join(manifest['ignored_columns']) or 'none'}")
     for reason, number in manifest["dropped"].items():
         print(f"dropped {number:,}: {reason}")
     print(counts(config.out, manifest))

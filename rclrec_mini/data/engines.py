@@ -1,7 +1,8 @@
 """The two engines that run the Ibis expressions of prepare.py: DuckDB on one machine (the default), and PySpark.
 
-Both read text as columns of strings, keep intermediate tables out of memory where needed, and number rows in file
-order. Everything else is written once, as Ibis expressions.
+Both read files as columns c0, c1, …, whatever the columns are called there, and nothing from the names of folders. They
+keep intermediate tables out of memory where needed, and number rows in file order. Everything else is written once, as
+Ibis expressions.
 """
 
 import glob
@@ -27,13 +28,13 @@ class Engine(Protocol):
 
     errors: tuple[type[Exception], ...]  # what the engine raises when it cannot read or write
 
-    def read_text(
-        self, paths: Sequence[Path], columns: Sequence[str], *, delimiter: str, header: bool, newline: str
-    ) -> ibis.Table:
-        """Text files as one table of strings, empty fields as null; no character quotes or escapes another."""
+    def read_text(self, paths: Sequence[Path], width: int, *, delimiter: str, header: bool, newline: str) -> ibis.Table:
+        """Text files of `width` columns as strings, empty fields as null; no character quotes or escapes another."""
         ...
 
-    def read_parquet(self, paths: Sequence[Path]) -> ibis.Table: ...
+    def read_parquet(self, paths: Sequence[Path], columns: Sequence[str]) -> ibis.Table:
+        """Some columns of Parquet files."""
+        ...
 
     def keep(self, table: ibis.Table) -> ibis.Table:
         """Compute `table` now and hold the result, on disk where memory is short."""
@@ -66,21 +67,21 @@ class DuckDB:
         )
         self._kept = 0
 
-    def read_text(
-        self, paths: Sequence[Path], columns: Sequence[str], *, delimiter: str, header: bool, newline: str
-    ) -> ibis.Table:
+    def read_text(self, paths: Sequence[Path], width: int, *, delimiter: str, header: bool, newline: str) -> ibis.Table:
         return self._connection.read_csv(
             [glob.escape(str(path)) for path in paths],
-            columns=dict.fromkeys(columns, "VARCHAR"),
+            columns=dict.fromkeys(_names(width), "VARCHAR"),
             delim=delimiter,
             header=header,
             quote="",
             escape="",
             new_line={"\n": "\\n", "\r\n": "\\r\\n"}[newline],
+            hive_partitioning=False,
         )
 
-    def read_parquet(self, paths: Sequence[Path]) -> ibis.Table:
-        return self._connection.read_parquet([glob.escape(str(path)) for path in paths])
+    def read_parquet(self, paths: Sequence[Path], columns: Sequence[str]) -> ibis.Table:
+        raw = self._connection.read_parquet([glob.escape(str(path)) for path in paths], hive_partitioning=False)
+        return raw.select(**{name: raw[column] for name, column in zip(_names(len(columns)), columns, strict=True)})
 
     def keep(self, table: ibis.Table) -> ibis.Table:
         self._kept += 1
@@ -133,10 +134,8 @@ class Spark:
         self._connection = ibis.pyspark.connect(self._session)
         self._kept = 0
 
-    def read_text(
-        self, paths: Sequence[Path], columns: Sequence[str], *, delimiter: str, header: bool, newline: str
-    ) -> ibis.Table:
-        schema = ", ".join(f"`{column}` string" for column in columns)
+    def read_text(self, paths: Sequence[Path], width: int, *, delimiter: str, header: bool, newline: str) -> ibis.Table:
+        schema = ", ".join(f"{name} string" for name in _names(width))
         options = {
             "sep": delimiter,
             "header": header,
@@ -144,15 +143,20 @@ class Spark:
             "escape": "",
             "lineSep": newline,
             "mode": "FAILFAST",
-            "maxColumns": max(1024, 2 * len(columns)),
+            "maxColumns": max(1024, 2 * width),
+            "recursiveFileLookup": True,  # else Spark makes columns of folders such as user=1
         }
-        return self._number(paths, lambda path: self._session.read.csv(path, schema=schema, **options))
+        return self._number(paths, lambda path: self._session.read.csv(path, schema=schema, **options), ["*"])
 
-    def read_parquet(self, paths: Sequence[Path]) -> ibis.Table:
-        return self._number(paths, self._session.read.parquet)
+    def read_parquet(self, paths: Sequence[Path], columns: Sequence[str]) -> ibis.Table:
+        from pyspark.sql import functions as F
 
-    def _number(self, paths: Sequence[Path], read: Callable) -> ibis.Table:
-        """One view over all files, with `row` in file order.
+        quoted = ["`" + column.replace("`", "``") + "`" for column in columns]
+        picked = [F.col(column).alias(name) for column, name in zip(quoted, _names(len(columns)), strict=True)]
+        return self._number(paths, lambda path: self._session.read.parquet(path, recursiveFileLookup=True), picked)
+
+    def _number(self, paths: Sequence[Path], read: Callable, picked: list) -> ibis.Table:
+        """One view over the columns `picked` of all files, with `row` in file order.
 
         Spark hands out the blocks of a file in any order, but inside a task ids grow by one. A block starts
         further into the file than any count of the rows before it, so block start + id keeps the order.
@@ -165,7 +169,9 @@ class Spark:
             if path.name.startswith(("_", ".")):
                 raise InputError(f"{path}: Spark skips names that start with {path.name[0]}, expected another name")
             frame = read(re.sub(r"([][{}*?\\,])", r"\\\1", str(path)))
-            frame = frame.select("*", (F.lit(index << 46) + F.col("_metadata.file_block_start") + in_task).alias("row"))
+            frame = frame.select(
+                *picked, (F.lit(index << 46) + F.col("_metadata.file_block_start") + in_task).alias("row")
+            )
             union = frame if union is None else union.unionByName(frame)
         return self._view(union)
 
@@ -197,6 +203,10 @@ class Spark:
 
     def close(self) -> None:
         self._session.stop()
+
+
+def _names(width: int) -> list[str]:
+    return [f"c{index}" for index in range(width)]
 
 
 def check_spark() -> None:

@@ -12,10 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import reduce
 from importlib.metadata import version
-from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from rclrec_mini.data import raw_logs
+from rclrec_mini.data.columns import in_order
+from rclrec_mini.data.describing import count, describe
 from rclrec_mini.data.engines import ENGINES, Engine
 from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
-from rclrec_mini.data.raw_logs import Layout, RawFile
+from rclrec_mini.data.raw_logs import Inputs, read_kept
 from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, PURCHASE, USERS
+from rclrec_mini.data.sources import SOURCES
 from rclrec_mini.data.table_hash import TableHash, joined
 from rclrec_mini.files import InputError, check_output, sha256, whole_folder, write_json
 
@@ -39,53 +38,14 @@ EVENT = ["user", "item", "behavior", "timestamp", "row"]
 REPEATING = {"user", "behavior", "category", "parent_category", "brand", "seller", "age_range", "gender"}
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """The opened files of a source with the layout of each kind; `prefix` goes before a user's number in raw ids."""
-
-    log: tuple[list[RawFile], Layout]
-    items: tuple[list[RawFile], Layout] | None
-    users: tuple[list[RawFile], Layout] | None
-    prefix: str
-    whole_seconds: bool
-
-
-def open_inputs(config: PrepareConfig, spill: Path) -> Inputs:
-    """Look through all files of the source; zips are unpacked into `spill`.
-
-    Raises:
-        InputError: as raw_logs.open_raw.
-    """
-
-    def opened(paths: Iterable[Path], layout: Layout, member: str = "") -> tuple[list[RawFile], Layout]:
-        return [raw_logs.open_raw(path, layout, member=member, spill=spill) for path in paths], layout
-
-    def maybe(path: Path | None, layout: Layout, member: str = "") -> tuple[list[RawFile], Layout] | None:
-        return None if path is None else opened([path], layout, member)
-
-    if config.source == "rec-tmall":
-        sample = raw_logs.first_line(config.log[0]).removeprefix("\ufeff").startswith("item_id,")
-        log = opened(config.log, raw_logs.REC_TMALL_SAMPLE if sample else raw_logs.REC_TMALL_LOG)
-        return Inputs(log, maybe(config.items, raw_logs.REC_TMALL_PRODUCT), None, "u", whole_seconds=not sample)
-    if config.source == "ijcai15":
-        info = "user_info_format1.csv"
-        log = opened(config.log, raw_logs.ijcai15_log(config.year), "user_log_format1.csv")
-        zipped = next((path for path in config.log if raw_logs.zip_holds(path, info)), None)
-        users = maybe(config.users or zipped, raw_logs.IJCAI15_USERS, info)
-        return Inputs(log, None, users, "", whole_seconds=False)
-    log = opened(config.log, raw_logs.TABLE_LOG)
-    items, users = maybe(config.items, raw_logs.TABLE_ITEMS), maybe(config.users, raw_logs.TABLE_USERS)
-    return Inputs(log, items, users, "", whole_seconds=True)
-
-
 def prepare(config: PrepareConfig, *, progress: bool = True) -> dict[str, Any]:
     """Read a raw log, and write `config.out` as a prepared data set (data/schema.py); returns its manifest.
 
-    Users and items are numbered by their ids in ascending order. A user's rows are in time order; rows of the same
-    time keep the order of the files, as given, and of the lines in them. Items and users that the log names and
-    their own file lacks are kept with null attributes, and counted under `missing`; where the IJCAI-15 log gives one
-    item several categories, sellers or brands, the smallest number is taken, and such items are counted under
-    `conflicts`.
+    Users and items are numbered by their ids in ascending order, integers before other texts. A user's rows are in time
+    order; rows of the same time keep the order of the files, as given, and of the lines in them. Items and users that
+    the log names and their own file lacks are kept with null attributes, and counted under `missing`; where the log of
+    IJCAI-15 or UserBehavior gives one item several categories, sellers or brands, the smallest number is taken, and
+    such items are counted under `conflicts`.
 
     Raises:
         InputError: something in the input is wrong, nothing or no purchase is left, or the disk is full; then
@@ -99,7 +59,7 @@ def prepare(config: PrepareConfig, *, progress: bool = True) -> dict[str, Any]:
         out = stack.enter_context(whole_folder(config.out, overwrite=config.overwrite))
         spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{out.name}.spill-", dir=out.parent)))
         bar = stack.enter_context(tqdm(total=5, desc="prepare", unit="step", disable=not progress))
-        inputs = open_inputs(config, spill)
+        inputs = SOURCES[config.source](config, spill)
         bar.update()
         hashes = _start_hashing(inputs, stack)
         engine = ENGINES[config.engine](
@@ -131,7 +91,7 @@ def _start_hashing(inputs: Inputs, stack: contextlib.ExitStack) -> dict[Path, Fu
     """Hash the files in the background: it keeps a thread busy, but not Python."""
     pool = ThreadPoolExecutor(1)
     stack.callback(pool.shutdown, cancel_futures=True)
-    return {file.source: pool.submit(_identity, file.source) for file in _files(inputs)}
+    return {file.source: pool.submit(_identity, file.source) for file in inputs.files}
 
 
 def _identity(path: Path) -> dict[str, Any]:
@@ -141,16 +101,15 @@ def _identity(path: Path) -> dict[str, Any]:
     return {"sha256": sha256(path)}
 
 
-def _files(inputs: Inputs) -> list[RawFile]:
-    return [file for part in (inputs.log, inputs.items, inputs.users) if part for file in part[0]]
-
-
 def _run(
     config: PrepareConfig, inputs: Inputs, engine: Engine, out: Path, hashes: dict[Path, Future], bar: tqdm
 ) -> dict[str, Any]:
-    log = _keep(engine, *inputs.log, where=_sampled(config))
-    n_read, n_kept = sum(file.rows for file in inputs.log[0]), _count(engine, log)
+    log = read_kept(engine, inputs.log, where=_sampled(config))
+    n_read, n_kept = sum(file.rows for file in inputs.log.files), count(engine, log)
     dropped = {"users_not_sampled": n_read - n_kept}
+    if inputs.log.layout.outside:
+        dropped[inputs.log.layout.outside[0]] = count(engine, log.filter(log.outside))
+        log = log.filter(~log.outside)
     bar.update()
 
     filters, distinct = _has_filters(config), _drops_duplicates(config, inputs)
@@ -169,11 +128,11 @@ def _run(
     written = {"interactions": _write(out / "interactions.parquet", INTERACTIONS, rows)}
     bar.update()
 
-    item_table, item_notes = _describe_items(engine, inputs, log, items)
-    user_table, user_notes = _describe(engine, inputs.users, users, "user")
-    rows = engine.batches(_as_contract(item_table, ITEMS))
+    item_table, item_notes = describe(engine, inputs, log, items, ITEMS)
+    user_table, user_notes = describe(engine, inputs, log, users, USERS)
+    rows = engine.batches(item_table)
     written["items"] = _write(out / "items.parquet", ITEMS, rows)
-    rows = engine.batches(_as_contract(user_table, USERS, inputs.prefix))
+    rows = engine.batches(user_table)
     written["users"] = _write(out / "users.parquet", USERS, rows)
 
     n_rows = int(behaviors.sum())
@@ -183,14 +142,15 @@ def _run(
         "files": [
             {"name": file.name.removeprefix(f"{file.source.parent}{os.sep}"), **hashes[file.source].result()}
             | {"bytes": file.source.stat().st_size, "rows": file.rows}
-            for file in _files(inputs)
+            for file in inputs.files
         ],
         "filters": _filters(config),
         "order": "user, time, " + ("behavior, " if config.within_day == "funnel" else "") + "file order",
         "dropped": dropped | item_notes.pop("dropped") | user_notes.pop("dropped"),
         "missing": {"items": item_notes.pop("missing"), "users": user_notes.pop("missing")},
         **item_notes,
-        "counts": {"users": _count(engine, users), "items": _count(engine, items), "interactions": n_rows},
+        **inputs.notes,
+        "counts": {"users": count(engine, users), "items": count(engine, items), "interactions": n_rows},
         "behaviors": {name: int(n) / n_rows for name, n in zip(BEHAVIORS, behaviors, strict=True)},
         "seed": config.seed,
         "version": version("rclrec_mini"),
@@ -205,18 +165,14 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _count(engine: Engine, table: ibis.Table) -> int:
-    return int(engine.first(table.aggregate(n=table.count()))["n"])
-
-
 def _purchases() -> ibis.Deferred:
     return ibis.coalesce((ibis._.behavior == PURCHASE).cast("int64").sum(), 0)
 
 
 def _filters(config: PrepareConfig) -> dict[str, Any]:
     names = ("min_item_count", "min_user_events", "min_user_purchases", "iterate", "sample_users", "duplicates")
-    days = ("year", "within_day") if config.source == "ijcai15" else ()
-    return {name: getattr(config, name) for name in names + days}
+    own = {"ijcai15": ("year", "within_day"), "table": ("columns", "behaviors"), "recbole": ("columns", "behaviors")}
+    return {name: getattr(config, name) for name in names + own.get(config.source, ())}
 
 
 def _has_filters(config: PrepareConfig) -> bool:
@@ -233,26 +189,6 @@ def _sampled(config: PrepareConfig) -> Callable[[ibis.Table], ibis.Value] | None
         return None
     limit = f"{int(config.sample_users * 2**64):016x}"
     return lambda log: (ibis.literal(f"{config.seed}:") + log.user.cast("string")).hexdigest("md5") < limit
-
-
-def _keep(
-    engine: Engine,
-    files: list[RawFile],
-    layout: Layout,
-    *,
-    where: Callable[[ibis.Table], ibis.Value] | None = None,
-) -> ibis.Table:
-    """Read files into the engine, only the rows `where` says; raise InputError at the first field that does not fit."""
-    raw = raw_logs.read_raw(engine, files, layout)
-    try:
-        table = engine.keep_rows(raw if where is None else raw.filter(where(raw) | raw.fault))
-    except engine.errors as error:
-        raw_logs.find_fault(files, layout)
-        raise InputError(f"{files[0].name}: {_first_line(error)}") from error
-    if engine.first(table.aggregate(faults=table.fault.cast("int64").sum()))["faults"]:
-        raw_logs.find_fault(files, layout)
-        raise InputError(f"{files[0].name}: found a field that the engine does not take, and no line with a fault")
-    return table.drop("fault")
 
 
 def _distinct(engine: Engine, log: ibis.Table) -> ibis.Table:
@@ -295,9 +231,9 @@ def _check_left(config: PrepareConfig, left: dict[str, int]) -> None:
 
 
 def _numbered(engine: Engine, events: ibis.Table, name: str) -> ibis.Table:
-    """Each distinct user or item with its number: the rank of its id, from 0."""
+    """Each distinct user or item with its number: the rank of its id, from 0; integers come first, in their order."""
     distinct = events.select(name).distinct()
-    number = ibis.row_number().over(order_by=distinct[name]).cast("int32")
+    number = ibis.row_number().over(order_by=in_order(distinct[name])).cast("int32")
     return engine.keep(distinct.mutate(number=number))
 
 
@@ -350,57 +286,6 @@ def _with_position(batches: Iterable[pa.RecordBatch], behaviors: np.ndarray) -> 
         behaviors += np.bincount(batch["behavior"].to_numpy(), minlength=len(behaviors))
         last_user, next_position = user[-1], position[-1] + 1
         yield batch.append_column("position", pa.array(position, pa.int32()))
-
-
-def _describe(
-    engine: Engine, part: tuple[list[RawFile], Layout] | None, numbered: ibis.Table, key: str
-) -> tuple[ibis.Table, dict[str, Any]]:
-    """The numbered users or items with what their own file says: of several rows of one id, the first."""
-    if part is None:
-        return numbered, {"dropped": {}, "missing": _count(engine, numbered)}
-    described = _keep(engine, *part)
-    known = described.semi_join(numbered, key)
-    nth = ibis.row_number().over(group_by=known[key], order_by=known.row)
-    first = engine.keep(known.mutate(nth=nth).filter(ibis._.nth == 0).drop("nth", "row"))
-    n_described, n_known, n_first = (_count(engine, table) for table in (described, known, first))
-    notes = {
-        "dropped": {f"{key}_rows_not_in_log": n_described - n_known, f"{key}_rows_repeated": n_known - n_first},
-        "missing": _count(engine, numbered) - n_first,
-    }
-    return numbered.left_join(first, key), notes
-
-
-def _describe_items(
-    engine: Engine, inputs: Inputs, log: ibis.Table, numbered: ibis.Table
-) -> tuple[ibis.Table, dict[str, Any]]:
-    if "category" not in log.columns:
-        table, notes = _describe(engine, inputs.items, numbered, "item")
-        if inputs.items and inputs.items[1] is raw_logs.REC_TMALL_PRODUCT:
-            path = table.category.split("-")
-            table = table.mutate(parent_category=path[0], category=path[1])
-        return table, notes
-    names = ("category", "seller", "brand")
-    values = log.mutate(brand=log.brand.re_replace(r"\.0$", "").cast("int64"))
-    lowest = {name: values[name].min() for name in names}
-    highest = {f"{name}_highest": values[name].max() for name in names}
-    found = engine.keep(values.group_by("item").aggregate(**lowest, **highest))
-    known = found.semi_join(numbered, "item")
-    differ = known.filter([reduce(or_, (known[name] != known[f"{name}_highest"] for name in names))])
-    notes = {"dropped": {}, "missing": 0, "conflicts": {"items": _count(engine, differ)}}
-    return numbered.left_join(known, "item"), notes
-
-
-def _as_contract(table: ibis.Table, schema: pa.Schema, prefix: str = "") -> ibis.Table:
-    """The columns of `schema`, sorted by number; those that the source does not have are null."""
-    key = schema.names[0]
-    raw_id = table[key].cast("string")
-    columns = {key: table.number, "raw_id": ibis.literal(prefix) + raw_id if prefix else raw_id}
-    for field in schema:
-        if field.name not in columns:
-            kind = "float64" if field.type == pa.float64() else "string"
-            known = field.name in table.columns
-            columns[field.name] = table[field.name].cast(kind) if known else ibis.null(kind)
-    return table.select(**columns).order_by(key)
 
 
 def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:

@@ -3,11 +3,17 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from rclrec_mini.checks import FieldError, at_least, check, within
 from rclrec_mini.data.engines import ENGINES
+from rclrec_mini.data.schema import BEHAVIORS, ITEMS, USERS
 
+Source = Literal["table", "recbole", "rec-tmall", "ijcai15", "userbehavior"]
+TABLES = ("table", "recbole")  # whose columns and behaviours may be called anything
+NEEDED = ("user", "item", "timestamp")
+COLUMNS = (*NEEDED, "behavior", *ITEMS.names[2:], *USERS.names[2:])
+DROPPED = -1  # the number of a behaviour whose rows are dropped
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -15,19 +21,36 @@ UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 class PrepareConfig:
     """What to read, what to keep, and with what means."""
 
-    source: Literal["rec-tmall", "ijcai15", "table"]
-    """what kind of log it is: REC-Tmall (0x01-separated text, or its CSV sample), IJCAI-15 (CSV or zip), or a table
-    (Parquet or CSV) with the columns user, item, behavior (name or index), timestamp (seconds UTC)"""
+    source: Source
+    """what kind of log it is:
+
+    table: CSV, TSV, either in gzip (.gz), Parquet, or a folder of one of these, with the columns user, item, behavior
+    and timestamp, in any order and under any name (see columns and behaviors); ids are any text, times are seconds,
+    milliseconds, ISO 8601 or times of Parquet; columns that describe items or users are taken as well
+
+    recbole: atomic files of RecBole, NAME.inter or its folder; NAME.item and NAME.user beside it are read too
+
+    rec-tmall: REC-Tmall, separated by the byte 0x01, or its CSV sample
+
+    ijcai15: IJCAI-15, user_log_format1.csv or a zip that holds it
+
+    userbehavior: UserBehavior.csv of Taobao, or a zip that holds it; rows outside its nine days are dropped
+    """
     log: tuple[Path, ...]
     """the log files, in order"""
     out: Path
     """the folder to write; must not exist or be empty, unless overwrite"""
     items: Path | None = None
     """the product file of REC-Tmall, or a table with the column item and any of category, parent_category, brand,
-    seller, title, price; IJCAI-15 has these in its log"""
+    seller, title, price; IJCAI-15 and UserBehavior have what they know in their logs"""
     users: Path | None = None
     """the user_info file of IJCAI-15 (CSV or zip; found by itself when the log is a zip that holds it), or a table with
     the column user and any of age_range, gender"""
+    columns: tuple[str, ...] = ()
+    """what columns of a table are called, such as user=uid,item=sku,timestamp=ts; category= leaves one out"""
+    behaviors: tuple[str, ...] = ()
+    """what behaviours of a table mean, such as view=click,buy=purchase; share=drop drops rows, and * stands for all
+    others, so *=purchase does for a table without behaviours; default: click, favorite, cart, purchase, or 0 to 3"""
     min_item_count: int = 1
     """drop items with fewer interactions than this"""
     min_user_events: int = 1
@@ -63,7 +86,7 @@ class PrepareConfig:
         check(
             self,
             log=(len(self.log) > 0, "at least one file"),
-            source=(self.source in ("rec-tmall", "ijcai15", "table"), "rec-tmall, ijcai15 or table"),
+            source=(self.source in get_args(Source), f"one of {', '.join(get_args(Source))}"),
             engine=(self.engine in ENGINES, " or ".join(ENGINES)),
             duplicates=(self.duplicates in ("source", "drop", "keep"), "source, drop or keep"),
             within_day=(self.within_day in ("file", "funnel"), "file or funnel"),
@@ -74,11 +97,47 @@ class PrepareConfig:
         within(self, 1970, 9999, "year")
         if self.within_day == "funnel" and self.source != "ijcai15":
             raise FieldError("within_day", f"found funnel for {self.source}, expected file: only ijcai15 has days only")
-        if self.source == "ijcai15" and self.items is not None:
-            raise FieldError("items", f"found {self.items}, expected none: ijcai15 describes items in its log")
-        if self.source == "rec-tmall" and self.users is not None:
-            raise FieldError("users", f"found {self.users}, expected none: rec-tmall does not describe users")
+        if self.source in ("ijcai15", "userbehavior") and self.items is not None:
+            raise FieldError("items", f"found {self.items}, expected none: {self.source} describes items in its log")
+        if self.source in ("rec-tmall", "userbehavior") and self.users is not None:
+            raise FieldError("users", f"found {self.users}, expected none: {self.source} does not describe users")
+        if self.source not in TABLES and (self.columns or self.behaviors):
+            flag = "columns" if self.columns else "behaviors"
+            raise FieldError(flag, f"found {self.source}, expected only with the sources {' and '.join(TABLES)}")
+        for name, theirs in self.column_names.items():
+            if name not in COLUMNS:
+                raise FieldError("columns", f"found {name!r}, expected one of {', '.join(COLUMNS)}")
+            if name in NEEDED and not theirs:
+                raise FieldError("columns", f"found no name for {name}, expected one such as {name}=NAME")
+        _ = self.behavior_values
         memory_bytes(self.memory)
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """By our name of a column, what it is called in a table; empty where it is left out."""
+        return _pairs("columns", self.columns, "user=uid,item=sku")
+
+    @property
+    def behavior_values(self) -> dict[str, int]:
+        """By the word in a table, the behaviour's number, or DROPPED."""
+        numbers = {name: number for number, name in enumerate(BEHAVIORS)} | {"drop": DROPPED}
+        words = _pairs("behaviors", self.behaviors, "view=click,buy=purchase")
+        for word, name in words.items():
+            if name not in numbers:
+                raise FieldError("behaviors", f"found {word}={name}, expected one of {', '.join(numbers)} behind the =")
+        return {word: numbers[name] for word, name in words.items()}
+
+
+def _pairs(flag: str, texts: tuple[str, ...], example: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in ",".join(texts).split(",") if texts else ():
+        key, equals, value = text.partition("=") if flag == "columns" else text.rpartition("=")
+        if not (key and equals):
+            raise FieldError(flag, f"found {text!r}, expected pairs such as {example}")
+        if key in pairs:
+            raise FieldError(flag, f"found {key} twice, expected it once")
+        pairs[key] = value
+    return pairs
 
 
 def memory_bytes(memory: str) -> int:

@@ -1,3 +1,4 @@
+import os
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,30 +10,40 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rclrec_mini.data import raw_logs
+from rclrec_mini.data import raw_files
+from rclrec_mini.data.columns import Layout, any_id, iso_8601, milliseconds, one_of, price, seconds, text
 from rclrec_mini.data.engines import DuckDB
-from rclrec_mini.data.raw_logs import (
-    IJCAI15_USERS,
-    REC_TMALL_LOG,
-    REC_TMALL_PRODUCT,
-    REC_TMALL_SAMPLE,
-    TABLE_ITEMS,
-    TABLE_LOG,
-    find_fault,
-    ijcai15_log,
-    open_raw,
-    read_raw,
-)
+from rclrec_mini.data.raw_logs import Part, find_fault, open_part, read_raw
+from rclrec_mini.data.sources import ijcai15, rec_tmall, userbehavior
+from rclrec_mini.data.unpacking import find, zip_holds
 from rclrec_mini.files import InputError
 
+WORDS = {"click": 0, "0": 0, "favorite": 1, "1": 1, "cart": 2, "2": 2, "purchase": 3, "3": 3}
 LAYOUTS = {
-    "rec-tmall": REC_TMALL_LOG,
-    "sample": REC_TMALL_SAMPLE,
-    "product": REC_TMALL_PRODUCT,
-    "ijcai15": ijcai15_log(2014),
-    "ijcai15-users": IJCAI15_USERS,
-    "table": TABLE_LOG,
-    "table-items": TABLE_ITEMS,
+    "rec-tmall": rec_tmall.LOG,
+    "sample": rec_tmall.SAMPLE,
+    "product": rec_tmall.PRODUCT,
+    "ijcai15": ijcai15.log_of(2014),
+    "ijcai15-users": ijcai15.USERS,
+    "userbehavior": userbehavior.LOG,
+    "table": Layout(
+        (any_id("user", "user"), any_id("item", "item"), one_of("behavior", "behavior", WORDS), seconds("timestamp")),
+        delimiter=",",
+        header=True,
+        quoted=True,
+    ),
+    "table-items": Layout(
+        (
+            any_id("item", "item"),
+            *(text(name, name) for name in ("category", "parent_category", "brand", "seller", "title")),
+            price("price"),
+        ),
+        delimiter=",",
+        header=True,
+        quoted=True,
+    ),
+    "milliseconds": Layout((milliseconds("time"),), ",", header=True, quoted=True),
+    "iso": Layout((iso_8601("time"),), ",", header=True, quoted=True),
 }
 LINES = {
     "rec-tmall": "10007\x01u7\x01alipay\x012014-09-18 15:03:11",
@@ -40,8 +51,11 @@ LINES = {
     "product": "10007\x01red wool scarf\x01//x/y.jpg\x0150-5003\x01b123\x01s456",
     "ijcai15": "328862,323294,833,2882,2661.0,0829,3",
     "ijcai15-users": "376517,6,1",
-    "table": "11,13,cart,1411052591",
+    "userbehavior": "1,2268318,2520377,pv,1511544070",
+    "table": "u11,i 13,cart,1411052591",
     "table-items": "13,c5,c1,b2,s3,blue hat,19.9",
+    "milliseconds": "1411052591999",
+    "iso": "2014-09-18T15:03:11.5+08:00",
 }
 SETTINGS = {
     "max_examples": 11,
@@ -57,8 +71,9 @@ def engine(tmp_path_factory):
     engine.close()
 
 
-def header(layout: raw_logs.Layout) -> str:
-    return layout.delimiter.join(column.header for column in layout.columns) + "\n" if layout.header else ""
+def header(layout: Layout) -> str:
+    headers = dict.fromkeys(column.header for column in layout.columns)
+    return layout.delimiter.join(headers) + "\n" if layout.header else ""
 
 
 def write(path: Path, kind: str, lines: list[str], newline: str = "\n") -> Path:
@@ -72,9 +87,12 @@ def rows(engine: DuckDB, table: ibis.Table) -> list[dict]:
     return [row for batch in engine.batches(kept.order_by("row").drop("row")) for row in batch.to_pylist()]
 
 
+def opened(layout: Layout, *paths: Path) -> Part:
+    return open_part([find(path, path.parent, member="log.csv") for path in paths], layout, paths[0].parent)
+
+
 def read(engine: DuckDB, kind: str, *paths: Path) -> list[dict]:
-    files = [open_raw(path, LAYOUTS[kind], member="log.csv", spill=path.parent) for path in paths]
-    return rows(engine, read_raw(engine, files, LAYOUTS[kind]))
+    return rows(engine, read_raw(engine, opened(LAYOUTS[kind], *paths)))
 
 
 def test_one_line_of_each_kind(engine, tmp_path):
@@ -85,7 +103,8 @@ def test_one_line_of_each_kind(engine, tmp_path):
             "item": 10007,
             "title": "red wool scarf",
             "picture": "//x/y.jpg",
-            "category": "50-5003",
+            "parent_category": "50",
+            "category": "5003",
             "brand": "b123",
             "seller": "s456",
         },
@@ -94,14 +113,16 @@ def test_one_line_of_each_kind(engine, tmp_path):
             "item": 323294,
             "category": 833,
             "seller": 2882,
-            "brand": "2661.0",
+            "brand": 2661,
             "timestamp": 1409270400,
             "behavior": 1,
         },
         "ijcai15-users": {"user": 376517, "age_range": "6", "gender": "1"},
-        "table": {"user": 11, "item": 13, "behavior": 2, "timestamp": 1411052591},
+        "userbehavior": {"user": 1, "item": 2268318, "category": 2520377, "behavior": 0, "timestamp": 1511544070}
+        | {"outside": False},
+        "table": {"user": "u11", "item": "i 13", "behavior": 2, "timestamp": 1411052591},
         "table-items": {
-            "item": 13,
+            "item": "13",
             "category": "c5",
             "parent_category": "c1",
             "brand": "b2",
@@ -109,6 +130,8 @@ def test_one_line_of_each_kind(engine, tmp_path):
             "title": "blue hat",
             "price": 19.9,
         },
+        "milliseconds": {"timestamp": 1411052591},
+        "iso": {"timestamp": 1411023791},
     }
     for kind, line in LINES.items():
         path = write(tmp_path / kind, kind, [line])
@@ -129,7 +152,9 @@ def test_line_ends_and_several_parts_keep_their_order(engine, tmp_path, newline)
 def test_header_in_any_order_with_other_columns_and_a_byte_order_mark(engine, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("\ufefftimestamp,note,behavior,user,item\n86400,hello,3,5,7\n", encoding="utf-8")
-    assert read(engine, "table", path) == [{"user": 5, "item": 7, "behavior": 3, "timestamp": 86400, "fault": False}]
+    assert read(engine, "table", path) == [
+        {"user": "5", "item": "7", "behavior": 3, "timestamp": 86400, "fault": False}
+    ]
 
 
 def test_parquet_of_any_fitting_types(engine, tmp_path):
@@ -137,17 +162,17 @@ def test_parquet_of_any_fitting_types(engine, tmp_path):
     columns = {"user": [5, 3], "item": ["7", "11"], "behavior": pa.array([3, 0], pa.int8()), "timestamp": [86400, 0]}
     pq.write_table(pa.table(columns), path)
     found = read(engine, "table", path)
-    assert [(row["user"], row["item"], row["behavior"]) for row in found] == [(5, 7, 3), (3, 11, 0)]
+    assert [(row["user"], row["item"], row["behavior"]) for row in found] == [("5", "7", 3), ("3", "11", 0)]
 
 
 def test_zip_with_folders_in_it(engine, tmp_path):
     path = tmp_path / "data.zip"
-    text = header(ijcai15_log(2014)) + LINES["ijcai15"] + "\n"
+    text = header(LAYOUTS["ijcai15"]) + LINES["ijcai15"] + "\n"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data_format1/log.csv", text)
         archive.writestr("__MACOSX/data_format1/log.csv", "junk")
     assert read(engine, "ijcai15", path)[0]["item"] == 323294
-    assert raw_logs.zip_holds(path, "log.csv") and not raw_logs.zip_holds(path, "info.csv")
+    assert zip_holds(path, "log.csv") and not zip_holds(path, "info.csv")
 
 
 # Every kind of field says the same in Ibis and in Python, for strings that fit and strings that nearly do.
@@ -159,6 +184,10 @@ ALMOST = st.one_of(
     st.from_regex(r"\A20[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-2][0-9]:[0-6][0-9]:[0-6][0-9][Z.]?\Z"),
     st.from_regex(r"\A20[0-9]{2}/[0-9]{1,2}/[0-9]{1,2} [0-9]{1,2}:[0-9]{1,2}\Z"),
     st.from_regex(r"\A[01][0-9][0-3][0-9]\Z"),
+    st.datetimes(datetime(1900, 1, 1)).map(str),
+    st.datetimes(datetime(1969, 1, 1), datetime(1972, 1, 1)).map(lambda time: f"{time:%Y-%m-%dT%H:%M}+14:00"),
+    st.from_regex(r"\A2014-0[12]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9](:[0-6][0-9]([.][0-9]+)?)?( ?[-+Z][0-2][0-9])?\Z"),
+    st.from_regex(r"\A[0-9]{1,17}([.][0-9]{0,3})?\Z"),
     st.sampled_from(["click", "Click", "pay", "alipay", "cart", "3", "4", "b12", "s3", "5-7", "5-7-9", "-7", "2661.0"]),
     st.text(st.characters(exclude_characters="\0\n\r", exclude_categories=["Cs"]), min_size=1, max_size=5),
 )
@@ -168,11 +197,11 @@ ALMOST = st.one_of(
 @given(texts=st.lists(ALMOST, min_size=1, max_size=67))
 def test_parse_and_fits_agree(engine, texts):
     table = engine._connection.create_table("texts", pa.table({"text": texts}), temp=True, overwrite=True)
-    columns = {(kind, column.name): column for kind, layout in LAYOUTS.items() for column in layout.columns}
-    parsed = table.select(**{" ".join(key): column.parse(table.text).notnull() for key, column in columns.items()})
+    columns = {f"{kind} {column.name}": column for kind, layout in LAYOUTS.items() for column in layout.columns}
+    parsed = table.select(**{key: column.parse(table.text).notnull() for key, column in columns.items()})
     found = pa.Table.from_batches(list(engine.batches(parsed)))
     for key, column in columns.items():
-        assert found[" ".join(key)].to_pylist() == [column.fits(text) for text in texts], key
+        assert found[key].to_pylist() == [column.fits(text) for text in texts], key
 
 
 # Random well-formed logs read back as plain Python reads them.
@@ -212,13 +241,13 @@ def test_random_ijcai15_log(engine, tmp_path, events):
     events = [(u, i, b, t.replace(year=2016), *rest) for u, i, b, t, *rest in events if (t.month, t.day) != (2, 29)]
     theirs = {0: 0, 2: 1, 3: 2, 1: 3}
     lines = [f"{u},{i},{c},{s},{'' if x is None else x},{t:%m%d},{theirs[b]}" for u, i, b, t, c, s, x in events]
-    layout = ijcai15_log(2016)
+    layout = ijcai15.log_of(2016)
     path = write(tmp_path / "log.csv", "ijcai15", lines or ["1,1,1,1,,0229,0"])
-    found = rows(engine, read_raw(engine, [open_raw(path, layout, member="", spill=tmp_path)], layout))
+    found = rows(engine, read_raw(engine, opened(layout, path)))
     assert not any(row["fault"] for row in found)
     for row, (u, i, b, t, c, s, x) in zip(found, events, strict=bool(events)):
         midnight = int(t.replace(hour=0, minute=0, second=0).timestamp())
-        expected = (u, i, c, s, None if x is None else str(x), midnight, b)
+        expected = (u, i, c, s, x, midnight, b)
         assert (
             *(row[k] for k in ("user", "item", "category", "seller", "brand")),
             row["timestamp"],
@@ -241,7 +270,8 @@ def test_random_table(engine, tmp_path, events, parquet):
         lines = [",".join(map(str, values)) for values in zip(*columns.values(), strict=True)]
         path = write(tmp_path / "log.csv", "table", lines)
     found = read(engine, "table", path)
-    assert [tuple(row.values()) for row in found] == [(u, i, b, int(t.timestamp()), False) for u, i, b, t in events]
+    expected = [(str(u), str(i), b, int(t.timestamp()), False) for u, i, b, t in events]
+    assert [tuple(row.values()) for row in found] == expected
 
 
 TITLES = st.text(st.characters(exclude_characters="\0\1\n\r", exclude_categories=["Cs"]), max_size=23)
@@ -252,7 +282,8 @@ TITLES = st.text(st.characters(exclude_characters="\0\1\n\r", exclude_categories
 def test_random_products_with_any_characters_in_their_titles(engine, tmp_path, items):
     lines = [f"{i}\x01{title}\x01\x01{'5-7' if known else ''}\x01\x01s3" for i, title, known in items]
     found = read(engine, "product", write(tmp_path / "product.txt", "product", lines))
-    expected = [(i, title or None, None, "5-7" if known else None, None, "s3", False) for i, title, known in items]
+    path = {True: ("5", "7"), False: (None, None)}
+    expected = [(i, title or None, None, *path[known], None, "s3", False) for i, title, known in items]
     assert [tuple(row.values()) for row in found] == expected
 
 
@@ -261,14 +292,17 @@ def test_random_products_with_any_characters_in_their_titles(engine, tmp_path, i
 
 def fault(kind: str, path: Path) -> str:
     with pytest.raises(InputError) as caught:
-        find_fault([open_raw(path, LAYOUTS[kind], member="log.csv", spill=path.parent)], LAYOUTS[kind])
+        find_fault(opened(LAYOUTS[kind], path))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_missing_and_empty_files(tmp_path):
     assert fault("table", tmp_path / "nowhere.csv").endswith("nowhere.csv: file not found")
-    assert fault("table", tmp_path).endswith("file not found")
+    assert fault("table", tmp_path).endswith("found a folder, expected a file")
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert fault("table", tmp_path / "pipe.csv").endswith("pipe.csv: found a pipe or a device, expected a file")
+    assert fault("table", Path("/dev/zero")) == "/dev/zero: found a pipe or a device, expected a file"
     (tmp_path / "empty.txt").touch()
     assert fault("rec-tmall", tmp_path / "empty.txt").endswith("the file is empty, expected at least one line")
     assert fault("table", write(tmp_path / "t.csv", "table", [])).endswith("found no rows, expected at least one")
@@ -291,6 +325,9 @@ def test_missing_and_doubled_columns(tmp_path):
         ("rec-tmall", "1\x01u2\x01click", "found 3 fields, expected 4 separated by the byte 0x01"),
         ("table", "1\t2\t3\t4", "found 1 fields, expected 4 separated by ','"),
         ("table", "1,2,3,4,5", "found 5 fields, expected 4 separated by ','"),
+        ("table", "1,2,3,4,", "found 5 fields, expected 4 separated by ','"),
+        ("rec-tmall", LINES["rec-tmall"] + "\x01", "found 5 fields, expected 4 separated by the byte 0x01"),
+        ("userbehavior", LINES["userbehavior"] + ",", "found 6 fields, expected 5"),
         ("table", "1,2,pay,4", "behavior: found 'pay', expected one of click, 0, favorite, 1, cart, 2, purchase, 3"),
         ("table", "1,2,,4", "behavior: found nothing, expected one of"),
         ("rec-tmall", "1\x01u2\x01buy\x012014-01-01 00:00:00", "action: found 'buy', expected one of click, collect"),
@@ -301,9 +338,20 @@ def test_missing_and_doubled_columns(tmp_path):
         ("ijcai15", "1,2,3,4,5,0229,0", "time_stamp: found '0229', expected a day mmdd of 2014"),
         ("ijcai15", "1,2,3,4,5,0829,4", "action_type: found '4', expected one of 0, 1, 2, 3"),
         ("ijcai15", "1,2,3,4,x,0829,0", "brand_id: found 'x', expected empty or a brand"),
-        ("table", "-1,2,0,4", "user: found '-1', expected an integer 0..9223372036854775807"),
-        ("table", "1,9223372036854775808,0,4", "item: found '9223372036854775808', expected an integer 0.."),
+        ("userbehavior", "-1,2,0,pv,4", "user: found '-1', expected an integer 0..9223372036854775807"),
+        ("userbehavior", "1,9223372036854775808,0,pv,4", "item: found '9223372036854775808', expected an integer 0.."),
+        ("userbehavior", "1,2,3,view,4", "behavior: found 'view', expected one of pv, fav, cart, buy"),
+        ("table", ",2,0,4", "user: found nothing, expected the id of the user"),
         ("table", "1,2,0,1411052591000", "timestamp: found '1411052591000', expected seconds UTC"),
+        ("milliseconds", "1411052591", "time: found '1411052591', expected milliseconds UTC, 253402300800.."),
+        (
+            "iso",
+            "2014-02-30",
+            "time: found '2014-02-30', expected seconds, milliseconds or a time such as 2014-09-18T15",
+        ),
+        ("iso", "1970-01-01T00:00:00+00:01", "time: found '1970-01-01T00:00:00+00:01', expected"),
+        ("rec-tmall", "1\x01u2\x01cart\x011969-12-31 23:59:59", "found '1969-12-31 23:59:59', expected a time"),
+        ("userbehavior", f"{'7' * 99},2,3,pv,4", f"user: found '{'7' * 60}…', expected"),
         ("table", "1,2,0,soon", "timestamp: found 'soon', expected seconds UTC"),
         ("product", "1\x01t\x01p\x0150\x01b1\x01s1", "category: found '50', expected a category parent-leaf"),
     ],
@@ -313,10 +361,8 @@ def test_a_line_that_does_not_fit(engine, tmp_path, kind, line, message):
     number = 3 + LAYOUTS[kind].header
     assert message in fault(kind, path)
     assert f"log.txt: line {number}: " in fault(kind, path)
-    try:
+    if "fields" not in message:  # which nobody hands to the engine
         assert [row["fault"] for row in read(engine, kind, path)] == [False, False, True, False]
-    except engine.errors:
-        assert "fields" in message  # the engine refuses lines of another width by itself
 
 
 @pytest.mark.parametrize(
@@ -329,7 +375,7 @@ def test_a_line_that_does_not_fit(engine, tmp_path, kind, line, message):
 )
 @pytest.mark.parametrize("scan_bytes", [64, 1 << 20])
 def test_bytes_that_are_no_text(tmp_path, monkeypatch, damage, message, scan_bytes):
-    monkeypatch.setattr(raw_logs, "SCAN_BYTES", scan_bytes)
+    monkeypatch.setattr(raw_files, "SCAN_BYTES", scan_bytes)
     line = LINES["rec-tmall"].encode() + b"\n"
     path = tmp_path / "log.txt"
     for end in (b"", b"\n" + line):
@@ -338,7 +384,7 @@ def test_bytes_that_are_no_text(tmp_path, monkeypatch, damage, message, scan_byt
 
 
 def test_a_line_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(raw_logs, "SCAN_BYTES", 64)
+    monkeypatch.setattr(raw_files, "SCAN_BYTES", 64)
     (tmp_path / "log.txt").write_bytes(b"7" * 1000)
     assert "line 1: found more than 64 bytes, expected a line end" in fault("rec-tmall", tmp_path / "log.txt")
 
@@ -354,7 +400,7 @@ def test_mixed_line_ends(tmp_path):
 def test_truncated_zip_and_zip_without_the_log(tmp_path):
     path = tmp_path / "data.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("log.csv", header(ijcai15_log(2014)) + "\n".join([LINES["ijcai15"]] * 997))
+        archive.writestr("log.csv", header(LAYOUTS["ijcai15"]) + "\n".join([LINES["ijcai15"]] * 997))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert "data.zip: expected a whole zip file, found" in fault("ijcai15", path)
@@ -369,13 +415,15 @@ def test_truncated_zip_and_zip_without_the_log(tmp_path):
 
 def test_a_fault_in_a_zip_and_in_parquet_names_its_place(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
-        archive.writestr("a/log.csv", header(ijcai15_log(2014)) + LINES["ijcai15"] + "\n1,2,3,4,5,1399,0\n")
+        archive.writestr("a/log.csv", header(LAYOUTS["ijcai15"]) + LINES["ijcai15"] + "\n1,2,3,4,5,1399,0\n")
     assert "data.zip/a/log.csv: line 3: time_stamp: found '1399'" in fault("ijcai15", tmp_path / "data.zip")
     columns = {"user": [5, 3], "item": [7, None], "behavior": ["cart", "cart"], "timestamp": [1, 2]}
     pq.write_table(pa.table(columns), tmp_path / "log.parquet")
-    assert "log.parquet: row 2: item: found nothing, expected an integer" in fault("table", tmp_path / "log.parquet")
+    assert "log.parquet: row 2: item: found nothing, expected the id of the item" in fault(
+        "table", tmp_path / "log.parquet"
+    )
     (tmp_path / "log.parquet").write_bytes(b"PAR1 no")
-    assert "log.parquet: expected Parquet, found" in fault("table", tmp_path / "log.parquet")
+    assert "log.parquet: expected a whole Parquet file, found" in fault("table", tmp_path / "log.parquet")
 
 
 def test_files_that_differ_in_their_columns(engine, tmp_path):
