@@ -150,9 +150,9 @@ first = pretrain(config, materials, folder / "pretrain", progress=False)
 print(f"{first.steps} steps in {first.seconds:.0f} s; validation: {first.metrics}")
 
 # %%
-from rclrec_mini.views import figures
+from rclrec_mini.views import results
 
-figures.training_curves(folder / "pretrain")
+results.training_curves(folder / "pretrain")
 # %% [markdown]
 # ## Stage two: fine-tuning with a curriculum
 #
@@ -235,7 +235,7 @@ pd.DataFrame(
 ).T
 
 # %%
-figures.metrics(estimates)
+results.metrics(estimates)
 # %% [markdown]
 # *Frequency decay* counts how often the user met each item lately, a cart for more than a click, and recommends the
 # items in that order. It knows nothing of categories or of other users, and it is strong, because three of four
@@ -343,7 +343,7 @@ with torch.inference_mode():
     selection = models["RCLRec"].select(models["RCLRec"].encode(batch), batch)
 p = selection.scores.softmax(-1)[0].numpy()
 truth = journey_mask(materials.journey, batch)[0].numpy()
-figures.curriculum(p, batch.behavior[0].numpy(), selection.index[0].numpy(), truth)
+results.curriculum(p, batch.behavior[0].numpy(), selection.index[0].numpy(), truth)
 # %% [markdown]
 # And what it recommends, beside what was bought:
 

@@ -306,7 +306,7 @@ def reproduce(args: Sequence[str]) -> None:
         studies.run_study(study, rows, workers=options.workers, threads=threads)
     result = reports.write_report(study, options.table, rows, preset_name=options.preset)
     if options.table == "figure3":
-        from rclrec_mini.views.figures import recall_by_k
+        from rclrec_mini.views.results import recall_by_k
 
         trained = result["rows"]
         by_k = {k: trained[name] for k, name in tables.LENGTHS.items() if name in trained}
