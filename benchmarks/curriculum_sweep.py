@@ -36,9 +36,10 @@ from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.presets import preset
-from rclrec_mini.experiments.reports import METRICS, gained, metrics_of, naive_ranks
+from rclrec_mini.experiments.report_text import gained
+from rclrec_mini.experiments.reports import metrics_of, naive_ranks
 from rclrec_mini.experiments.run import ExperimentConfig, finetune, pretrain
-from rclrec_mini.experiments.tables import BASE, PRACTISED_BASE, TABLE2, base_of
+from rclrec_mini.experiments.tables import BASE, METRICS, PRACTISED_BASE, TABLE2, base_of
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
 from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize

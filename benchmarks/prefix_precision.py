@@ -36,7 +36,7 @@ from rclrec_mini.evaluation.ranking import batches, rank, selector_recovery
 from rclrec_mini.experiments.jobs import load_materials
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import finetuning_rclrec
-from rclrec_mini.experiments.reports import gained
+from rclrec_mini.experiments.report_text import gained
 from rclrec_mini.experiments.run import ExperimentConfig, pretrained, train_stage
 from rclrec_mini.experiments.studies import Study, make_study
 from rclrec_mini.experiments.tables import TABLE2, Row, base_of

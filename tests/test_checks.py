@@ -67,7 +67,7 @@ def test_every_method_checks_its_sizes(method):
 def test_a_field_that_contradicts_another():
     with pytest.raises(FieldError, match="balanced: found True, expected false with method rqvae"):
         TokenizeConfig(method="rqvae", codebooks=ResidualKMeansConfig(balanced=True))
-    with pytest.raises(FieldError, match="k: found 4, expected 1..3"):
+    with pytest.raises(FieldError, match=r"k: found 4, expected 1\.\.3"):
         RCLRecConfig(backbone=BackboneConfig(max_prefix=3))
     with pytest.raises(FieldError, match="within_day: found funnel for table"):
         PrepareConfig(source="table", log=("a.csv",), out="x", within_day="funnel")

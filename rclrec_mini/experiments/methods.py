@@ -119,6 +119,9 @@ def _go_on(config: Any, materials: Materials, trained: nn.Module) -> nn.Module:
     return trained
 
 
+TARGET, BEHAVIORS, TIME, USER = "target's behaviour", "behaviours", "time", "user"  # what a method may be told
+
+
 @dataclass(frozen=True)
 class Method:
     """How the models of a method are made."""
@@ -128,6 +131,7 @@ class Method:
     first: Callable[[Any, Materials], nn.Module]  # of stage one, with fresh weights
     second: Callable[[Any, Materials, nn.Module], nn.Module] = _go_on  # of stage two, from that of stage one
     of_first: Callable[[Any], Any] = _same  # the config with what stage one does not use at its default
+    told: tuple[str, ...] = ()  # besides the items of the history in their order
 
 
 def _tiger(config: TIGERConfig, materials: Materials) -> TIGER:
@@ -147,12 +151,19 @@ METHODS = {
         "PBAT",
         PBATConfig,
         lambda c, m: PBAT(config=c, n_items=m.sequences.n_items, n_users=m.sequences.n_users),
+        told=(TARGET, BEHAVIORS, USER),
     ),
-    "hstu": Method("HSTU", HSTUConfig, lambda c, m: HSTU(config=c, n_items=m.sequences.n_items)),
-    "tiger": Method("TIGER", TIGERConfig, _tiger),
-    "mbgen": Method("MBGen", MBGenConfig, _mbgen),
-    "gear": Method("GEAR", GEARConfig, lambda c, m: GEAR(config=c, n_items=m.sequences.n_items)),
-    "rclrec": Method("RCLRec", RCLRecConfig, pretraining_rclrec, finetuning_rclrec, _rclrec_of_first),
+    "hstu": Method(
+        "HSTU", HSTUConfig, lambda c, m: HSTU(config=c, n_items=m.sequences.n_items), told=(BEHAVIORS, TIME)
+    ),
+    "tiger": Method("TIGER", TIGERConfig, _tiger, told=(USER,)),
+    "mbgen": Method("MBGen", MBGenConfig, _mbgen, told=(TARGET, BEHAVIORS, USER)),
+    "gear": Method(
+        "GEAR", GEARConfig, lambda c, m: GEAR(config=c, n_items=m.sequences.n_items), told=(TARGET, BEHAVIORS, TIME)
+    ),
+    "rclrec": Method(
+        "RCLRec", RCLRecConfig, pretraining_rclrec, finetuning_rclrec, _rclrec_of_first, told=(TARGET, BEHAVIORS, USER)
+    ),
 }
 
 

@@ -7,8 +7,6 @@ under the name of the data that they come from: they were made from other data, 
 can be compared.
 """
 
-import csv
-import io
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,43 +18,14 @@ from safetensors.numpy import load_file
 
 from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, most_recent
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall, summarize
-from rclrec_mini.evaluation.slices import by_slice, slices
+from rclrec_mini.evaluation.slices import Slice, by_slice, slices
 from rclrec_mini.experiments.jobs import LISTED, load_materials
 from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import METHODS
+from rclrec_mini.experiments.report_text import comma_separated, markdown
 from rclrec_mini.experiments.studies import Study
-from rclrec_mini.experiments.tables import BASE, PRACTISED_BASE, Row, base_of
+from rclrec_mini.experiments.tables import BASE, METRICS, PAPER, PRACTISED_BASE, TOLD, Row, base_of
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
-
-METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
-TOLD = "oracle-k"  # is told the truth: no method can be compared with it
-PAPER: dict[str, tuple[str, dict[str, tuple[float, ...]]]] = {  # METRICS in per cent, arXiv version
-    "table1": (
-        "Tmall (the paper, Table 1)",
-        {
-            "SASRec": (39.36, 44.79, 30.66, 32.72),
-            "BERT4Rec": (40.47, 45.18, 31.39, 33.25),
-            "PBAT": (40.21, 45.58, 31.16, 33.47),
-            "HSTU": (40.63, 45.67, 31.60, 33.79),
-            "TIGER": (42.61, 45.92, 32.96, 35.47),
-            "MBGen": (44.10, 47.57, 35.14, 37.94),
-            "GEAR": (44.43, 47.36, 35.24, 37.10),
-            "RCLRec": (49.78, 52.37, 40.36, 42.48),
-        },
-    ),
-    "table2": (
-        "an industrial data set (the paper, Table 2)",
-        {
-            "RCLRec": (26.21, 29.62, 20.80, 21.91),
-            "w/o RCPM": (23.61, 26.78, 18.83, 19.89),
-            "recent-k": (24.57, 27.91, 19.37, 20.49),
-            "w/o quality-aware loss": (25.55, 28.73, 20.15, 21.13),
-        },
-    ),
-    "figure3": (
-        "an industrial data set (the paper, Table 2; its Figure 3 prints no numbers)",
-        {"w/o RCPM": (23.61, 26.78, 18.83, 19.89), "RCLRec": (26.21, 29.62, 20.80, 21.91)},
-    ),
-}
 
 
 def write_report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: str) -> dict[str, Any]:
@@ -96,6 +65,7 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
         if other is not None:
             tests = {metric: asdict(paired_test(values[metric], scores[other][metric])) for metric in METRICS}
             row["against"] = {"other": other, **tests}
+        row |= seen_and_unseen(values, user, sliced[0])
         row["groups"] = {
             one.name: {group: asdict(e) for group, e in by_slice(values["recall@10"], user, one).items()}
             for one in sliced
@@ -119,6 +89,18 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
         "rows": {name: described[name] for name in by_name},
         "naive": {name: described[name] for name in naive},
     }
+
+
+def seen_and_unseen(values: Mapping[str, np.ndarray], user: np.ndarray, items: Slice) -> dict[str, Any]:
+    """Metrics among targets whose item is in the history, which may be copied, and among the others. `items` is the
+    slice of that."""
+    found: dict[str, Any] = {"unseen": {}, "seen": {}}
+    for metric in ("recall@10", "ndcg@10"):
+        groups = by_slice(values[metric], user, items)
+        for among, name in zip(found, items.names, strict=True):
+            if name in groups:
+                found[among] |= {metric: asdict(groups[name].estimate), "targets": groups[name].targets}
+    return found
 
 
 def finished(study: Study, name: str) -> dict[int, Path]:
@@ -177,8 +159,11 @@ def of_runs(
     first = [study.stage_one(study.config(row, seed)) for seed in folders]
     before = [read_json(folder / "result.json") for folder in first]
     rank = np.stack([load_file(folder / "ranks.safetensors")["rank"] for folder in first])
+    one, two = ([run["curve"] for run in stage] for stage in (before, runs.values()))
+    begun = np.mean([run["seconds"] for run in before])
     found = {
         "method": row.method,
+        "told": METHODS[row.method].told,
         "seeds": list(folders),
         "parameters": runs[min(runs)]["parameters"],
         "seconds": float(np.mean([a["seconds"] + b["seconds"] for a, b in zip(before, runs.values(), strict=True)])),
@@ -187,6 +172,7 @@ def of_runs(
             "steps": [run["steps"] for run in before],
             "best_step": [run["best_step"] for run in before],
         },
+        "curve": {"stage_one": mean_curve(one), "stage_two": mean_curve(two, begun=begun)},
         "log": means([run["log"] for run in runs.values()]),
         "config": runs[min(runs)]["config"],
         "runs": {
@@ -194,9 +180,12 @@ def of_runs(
             for seed, run in runs.items()
         },
     }
-    search = study.out / "search" / row.method / "search.json"
-    if search.exists():
-        found["search"] = read_json(search)
+    for key, folder in (("search", study.out / "search" / row.method), ("search_two", study.row_folder(name))):
+        if (folder / "search.json").exists():
+            found[key] = read_json(folder / "search.json")
+    entropies = [run["attention_entropy"] for run in runs.values() if "attention_entropy" in run]
+    if entropies:
+        found["attention_entropy"] = np.mean(entropies, axis=0).tolist()
     if "precision" in values:
         known = ~np.isnan(values["precision"]).any(axis=0)
         found["journey"] = {
@@ -205,118 +194,18 @@ def of_runs(
     return found
 
 
+def mean_curve(curves: list[list[dict[str, float]]], *, begun: float = 0.0) -> list[dict[str, float]]:
+    """Validation metrics by step, each a mean over the seeds that came so far, after as many minutes of training.
+
+    Args:
+        curves: of each seed.
+        begun: seconds of training before its start.
+    """
+    points = [point for curve in curves for point in curve]
+    found = [means([p for p in points if p["step"] == step]) for step in sorted({p["step"] for p in points})]
+    return [{"step": p.pop("step"), "minutes": (begun + p.pop("seconds")) / 60, **p} for p in found]
+
+
 def means(logs: list[dict[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for log in logs for name in log)
     return {name: float(np.mean([log[name] for log in logs if name in log])) for name in names}
-
-
-def percent(estimate: Mapping[str, float]) -> str:
-    return f"{100 * estimate['mean']:.1f} [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """The table for people."""
-    seeds = " or ".join(map(str, sorted({len(row["seeds"]) for row in result["rows"].values()})))
-    seeds += " seed" if seeds == "1" else " seeds"
-    lines = [
-        f"{result['table']}, {result['data']}, preset {result['preset']}: {result['targets']:,} test purchases, "
-        f"{result['items']:,} items, all ranked; in %, 95% intervals over users, {seeds}.",
-        "",
-    ]
-    header = ["", "R@5", "R@10", "N@5", "N@10", "N@10 against", "stage one alone, N@10", "parameters", "minutes"]
-    paper = ["R@5", "R@10", "N@5", "N@10"] if result["paper"] else []
-    lines.append("| " + " | ".join(header + [f"paper {name}" for name in paper]) + " |")
-    lines.append("|---" * (len(header) + len(paper)) + "|")
-    for name, row in {**result["rows"], **result["naive"]}.items():
-        cells = [name, *(percent(row[metric]) for metric in METRICS), versus(row.get("against"))]
-        if "stage_one" in row:
-            cells += [percent(row["stage_one"]["ndcg@10"]), f"{row['parameters']:,}", f"{row['seconds'] / 60:.1f}"]
-        else:
-            cells += ["", "", ""]
-        cells += [f"{row['paper'][m]:.2f}" if "paper" in row else "" for m in METRICS] if paper else []
-        lines.append("| " + " | ".join(cells) + " |")
-    if result["paper"]:
-        lines += ["", f"The columns of the paper are from {result['paper']}: other data, so compare order, not size."]
-    lines += ["", *origins(result), *journeys(result), *groups(result)]
-    return "\n".join(lines) + "\n"
-
-
-def gained(test: Mapping[str, Any]) -> str:
-    """A paired difference, in %, with its interval."""
-    return f"{100 * test['difference']:+.1f} [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"
-
-
-def versus(against: Mapping[str, Any] | None) -> str:
-    if against is None:
-        return ""
-    test = against["ndcg@10"]
-    return f"{gained(test)}, p {test['p_value']:.4f}, {against['other']}"
-
-
-def origins(result: Mapping[str, Any]) -> list[str]:
-    """Where the numbers come from: code, device, and what the search chose for each method."""
-    runs = [run for row in result["rows"].values() for run in row["runs"].values()]
-    devices = " and ".join(sorted({run["device"] for run in runs}))
-    lines = [f"Runs of commit {', '.join(sorted({run['commit'] for run in runs}))} on {devices}."]
-    chosen = {row["method"]: row["search"] for row in result["rows"].values() if "search" in row}
-    if chosen:
-        points = " or ".join(sorted({str(len(found["points"])) for found in chosen.values()}))
-        best = (f"{name} {found['best']['lr']:g}, {found['best']['dropout']:g}" for name, found in chosen.items())
-        lines[0] += f" Learning rate of stage one and dropout, the best of {points} points each: {'; '.join(best)}."
-    return [*lines, ""]
-
-
-def journeys(result: Mapping[str, Any]) -> list[str]:
-    """Which events of the true journeys a method selects or attends to, and what its selector is taught by."""
-    rows = {name: row for name, row in result["rows"].items() if "journey" in row}
-    if not rows:
-        return []
-    names = ("target", "prefix", "quality", "supervision")
-    lines = [
-        "Events selected (RCLRec) or attended to most (the others) that belong to the purchase's journey, in %; share "
-        "of samples with an active hinge; norm of the gradient that reaches the selector from each term, over training",
-        "",
-        "| | precision | recall | hinge active | " + " | ".join(names) + " |",
-        "|---" * (4 + len(names)) + "|",
-    ]
-    for name, row in rows.items():
-        log = row["log"]
-        gradients = [log.get(f"selector_gradient_{term}") for term in names]
-        cells = [name, *(percent(row["journey"][part]) for part in ("precision", "recall"))]
-        cells += [f"{100 * log['hinge_active']:.0f}" if "hinge_active" in log else ""]
-        cells += ["" if norm is None else f"{norm:.3f}" for norm in gradients]
-        lines.append("| " + " | ".join(cells) + " |")
-    return [*lines, ""]
-
-
-def groups(result: Mapping[str, Any]) -> list[str]:
-    """Recall@10 in each group of targets."""
-    rows, lines = {**result["rows"], **result["naive"]}, []
-    for title in next(iter(rows.values()))["groups"]:
-        names = {group: one["targets"] for row in rows.values() for group, one in row["groups"][title].items()}
-        lines += [f"R@10 by {title}", "", "| | " + " | ".join(f"{n} ({names[n]:,})" for n in names) + " |"]
-        lines.append("|---" * (1 + len(names)) + "|")
-        for name, row in rows.items():
-            cells = [percent(row["groups"][title][group]["estimate"]) for group in names]
-            lines.append("| " + " | ".join([name, *cells]) + " |")
-        lines.append("")
-    return lines
-
-
-def comma_separated(result: Mapping[str, Any]) -> str:
-    """One line a row and metric, shares instead of per cent."""
-    text = io.StringIO()
-    ends = ("mean", "low", "high", "seed_std", "seeds")
-    writer = csv.writer(text, lineterminator="\n")
-    compared = ("against", "difference", "difference_low", "difference_high", "p_value")
-    writer.writerow(["data", "row", "metric", *ends, *compared, "parameters", "seconds", "paper"])
-    for name, row in {**result["rows"], **result["naive"]}.items():
-        for metric in METRICS:
-            against = row.get("against", {})
-            test = against.get(metric, {})
-            difference = [test.get(key, "") for key in ("difference", "low", "high", "p_value")]
-            paper = row["paper"][metric] / 100 if "paper" in row else ""
-            facts = [row.get("parameters", ""), row.get("seconds", ""), paper]
-            line = [result["data"], name, metric, *(row[metric][end] for end in ends), against.get("other", "")]
-            writer.writerow([*line, *difference, *facts])
-    return text.getvalue()

@@ -12,7 +12,7 @@ from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation.ranking import best_items, catalog_of
 from rclrec_mini.experiments.materials import Materials
-from rclrec_mini.experiments.methods import METHODS, method_name
+from rclrec_mini.experiments.methods import BEHAVIORS, METHODS, TARGET, TIME, USER, method_name
 from rclrec_mini.experiments.presets import MODELS, preset
 from rclrec_mini.experiments.run import describe, evaluate_run, from_description, load_run, run_experiment
 from rclrec_mini.experiments.studies import sized_to
@@ -81,6 +81,27 @@ def test_the_answer_is_not_looked_at(method, materials):
     assert_close(again[1], scores, rtol=0, atol=0)
     moved = dataclasses.replace(batch, item=torch.where(batch.mask, (batch.item + 7) % 307, 0))
     assert best_items(model, moved, catalog, k=23, beams=31)[0].tolist() != items.tolist()
+
+
+@torch.no_grad()
+@each_method
+def test_a_method_reads_what_it_says_that_it_is_told(method, materials):
+    """Whatever else changes in a sample changes no score."""
+    model = fresh(method, materials).eval()
+    for parameter in model.parameters():  # some start at 0
+        parameter += 0.2 * torch.randn_like(parameter)
+    batch = materials.sequences.batch(materials.split.test[:17], model.max_history)
+    changes = {
+        TARGET: {"target_behavior": (batch.target_behavior + 1) % 4},
+        BEHAVIORS: {"behavior": (batch.behavior + 1) % 4},
+        TIME: {"timestamp": batch.timestamp * 7},
+        USER: {"user": (batch.user + 13) % materials.sequences.n_users},
+    }
+    catalog = catalog_of(model, materials.catalog)
+    scores = best_items(model, batch, catalog, k=23, beams=31)[1]
+    for what, change in changes.items():
+        changed = best_items(model, dataclasses.replace(batch, **change), catalog, k=23, beams=31)[1]
+        assert torch.equal(changed, scores) != (what in METHODS[method].told), what
 
 
 @each_method

@@ -13,16 +13,18 @@ from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation.metrics import mean_with_interval
 from rclrec_mini.experiments import jobs, reports, studies
-from rclrec_mini.experiments.reports import METRICS, comma_separated, markdown, write_report
+from rclrec_mini.experiments.report_text import comma_separated, markdown
+from rclrec_mini.experiments.reports import write_report
 from rclrec_mini.experiments.search import Search, at_point
 from rclrec_mini.experiments.studies import make_study, run_study
-from rclrec_mini.experiments.tables import BASE, PRACTISED_BASE, base_of, rows_of
+from rclrec_mini.experiments.tables import BASE, METRICS, PRACTISED_BASE, base_of, rows_of
 from rclrec_mini.files import InputError, read_json
 from rclrec_mini.training.schedule import TrainConfig
 
 pytestmark = pytest.mark.slow  # a minute in all
 SEEDS = (0, 3)
 TRAINING = TrainConfig(batch_size=13, max_steps=4, evaluate_every=2, log_every=2, accelerator="cpu")
+FINETUNING = dataclasses.replace(TRAINING, evaluate_first=True)
 TABLE1 = rows_of("table1", ("sasrec", "rclrec"))
 TABLE2 = {
     name: rows_of("table2")[name] for name in ("RCLRec", BASE, "recent-k", "oracle-k", "all repairs", PRACTISED_BASE)
@@ -32,7 +34,12 @@ TABLE2 = {
 def small(study):
     """The study with few steps and a grid of two points."""
     configs = {
-        name: dataclasses.replace(config, pretrain=TRAINING, finetune=TRAINING, validation_targets=23)
+        name: dataclasses.replace(
+            config,
+            pretrain=TRAINING,
+            finetune=dataclasses.replace(TRAINING, evaluate_first=True),
+            validation_targets=23,
+        )
         for name, config in study.configs.items()
     }
     search = Search(lr=(1e-3, 1e-2), dropout=(0.1, 0.3), share=0.5, finetune_lr=(1e-4, 1e-3))
@@ -147,6 +154,26 @@ def test_groups_add_up_to_the_whole(table2):
                 assert mean == pytest.approx(row["recall@10"]["mean"])
 
 
+def test_seen_and_unseen_targets_add_up_to_the_whole(table2):
+    for row in (*table2["rows"].values(), *table2["naive"].values()):
+        assert row["seen"]["targets"] + row["unseen"]["targets"] == table2["targets"]
+        for metric in ("recall@10", "ndcg@10"):
+            total = sum(row[among]["targets"] * row[among][metric]["mean"] for among in ("seen", "unseen"))
+            assert total / table2["targets"] == pytest.approx(row[metric]["mean"])
+    assert table2["naive"]["most recent items"]["unseen"]["recall@10"]["mean"] == 0
+
+
+def test_a_curve_goes_on_from_stage_one_to_stage_two(study, table2):
+    for name, row in table2["rows"].items():
+        first, second = row["curve"]["stage_one"], row["curve"]["stage_two"]
+        assert [p["step"] for p in first] == [2, 4] and [p["step"] for p in second] == [0, 2, 4]
+        minutes = [p["minutes"] for p in (*first, *second)]
+        assert minutes == sorted(minutes) and minutes[0] > 0
+        runs = [read_json(study.row(name, seed) / "result.json") for seed in SEEDS]
+        assert max(p["ndcg@10"] for p in second) <= np.mean([run["validation"]["ndcg@10"] for run in runs]) + 1e-9
+        assert second[0]["ndcg@10"] == pytest.approx(np.mean([run["curve"][0]["ndcg@10"] for run in runs]))
+
+
 def test_table1_compares_with_the_best_other_method(study):
     result = reports.report(study, "table1", TABLE1, preset_name="mini")
     trained = result["rows"]
@@ -163,10 +190,17 @@ def test_markdown_and_csv_show_every_row(study, table2):
     best = read_json(study.out / "search" / "rclrec" / "search.json")["best"]
     assert f"the best of 3 points each: rclrec {best['lr']:g}, {best['dropout']:g}." in text
     assert table2["rows"]["RCLRec"]["runs"]["3"]["commit"] in text
+    assert f"RCLRec {table2['rows']['RCLRec']['search_two']['best']['lr']:g}; " in text
+    assert "| target's behaviour, behaviours, user |" in text
     lines = list(csv.DictReader(comma_separated(table2).splitlines()))
     names = [*table2["rows"], *table2["naive"]]
-    assert [(line["row"], line["metric"]) for line in lines] == [(name, metric) for name in names for metric in METRICS]
-    for line in lines:
+    whole = [line for line in lines if line["targets"] == "all"]
+    assert [(line["row"], line["metric"]) for line in whole] == [(name, metric) for name in names for metric in METRICS]
+    parts = [(line["row"], line["targets"], line["metric"]) for line in lines if line["targets"] != "all"]
+    assert parts == [
+        (name, among, metric) for name in names for among in ("seen", "unseen") for metric in ("recall@10", "ndcg@10")
+    ]
+    for line in whole:
         row = {**table2["rows"], **table2["naive"]}[line["row"]]
         assert float(line["mean"]) == row[line["metric"]]["mean"]
         assert line["data"] == "the simulated shop"
