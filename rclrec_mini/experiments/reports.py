@@ -163,7 +163,7 @@ def of_runs(
     begun = np.mean([run["seconds"] for run in before])
     found = {
         "method": row.method,
-        "told": METHODS[row.method].told,
+        "told": list(METHODS[row.method].told),
         "seeds": list(folders),
         "parameters": runs[min(runs)]["parameters"],
         "seconds": float(np.mean([a["seconds"] + b["seconds"] for a, b in zip(before, runs.values(), strict=True)])),

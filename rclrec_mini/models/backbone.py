@@ -292,14 +292,15 @@ class Backbone(nn.Module):
         """Predict every event from the events before it, without prefix; sound for a causal encoder alone.
 
         history (B, T, d), mask, behavior (B, T), codes (B, T, L) of the same events -> logits (B, T, L, V), where
-        those of an event without any event before it mean nothing.
+        those of an event without any event before it mean nothing. Encoders with P positions an event give history
+        (B, T P, d) and mask (B, T P).
         """
         events, tokens = codes.shape[1], self.embed(codes).cumsum(-2)[:, :, :-1]  # (B, T, L-1, d)
         exists = torch.ones(tokens.shape[:3], dtype=torch.bool, device=codes.device)
         x, valid = self._inputs(behavior.flatten(), tokens.flatten(0, 1), exists.flatten(0, 1))
-        event = torch.arange(events, device=mask.device)
-        recency = event[:, None] - event - 1  # (T, T), of event j seen from target t
-        bias = self._look_back(behavior[:, :, None], recency.clamp(min=0))  # (B, h, T, T)
+        event, place = (torch.arange(n, device=mask.device) for n in (events, mask.shape[1]))
+        recency = event[:, None] * (len(place) // events) - place - 1  # (T, T P), of a place seen from target t
+        bias = self._look_back(behavior[:, :, None], recency.clamp(min=0))  # (B, h, T, T P)
         bias = masked(bias, mask[:, None, None] & (recency >= 0)).repeat_interleave(self.config.levels, dim=2)
         x, valid = x[:, 0].unflatten(0, (-1, events)), valid[:, 0].unflatten(0, (-1, events))
         x, _ = self._run(x, valid, history, bias)

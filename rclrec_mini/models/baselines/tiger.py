@@ -10,7 +10,8 @@ another. An id is the codes of L - 1 residual codebooks and a last digit that te
 What differs here, so that the comparison with RCLRec is one of methods and not of sizes:
 
 - The encoder-decoder is RCLRec's backbone at the same L, with one encoder position per event instead of one per
-  token, biases by distance, and the user's token as one more event just before the oldest.
+  token, biases by distance, and the user's token as one more event just before the oldest. With `flattened` there is
+  one position per token, as in the paper: token l of an item stands for its codes 1..l, as in the decoder.
 - Ids come from the features and the codebooks that all methods share, not from an RQ-VAE on text.
 - With a causal encoder (`BackboneConfig.causal`) training predicts all events of a sample in one pass, each from the
   events before it; with the paper's bidirectional one the target alone.
@@ -36,6 +37,7 @@ class TIGERConfig:
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)  # RCLRec's; `behaviors` and `max_prefix` unused
     user_buckets: int = 2000  # user ids are hashed into as many tokens
+    flattened: bool = False  # the paper's: the encoder reads L tokens an event, instead of their sum
 
     def __post_init__(self) -> None:
         check_sizes(self)
@@ -51,23 +53,26 @@ class TIGER(nn.Module):
 
     def __init__(self, *, config: TIGERConfig, codes: Tensor):
         super().__init__()
-        self.max_history = config.backbone.max_history
-        self.every_event = config.backbone.causal
-        self.backbone = Backbone(
-            replace(config.backbone, behaviors=1, max_prefix=0, max_history=config.backbone.max_history + 1)
-        )
-        self.user_embedding = nn.Embedding(config.user_buckets, config.backbone.d)
-        nn.init.normal_(self.user_embedding.weight, std=config.backbone.d**-0.5)
+        sizes = config.backbone
+        self.max_history, self.every_event, self.flattened = sizes.max_history, sizes.causal, config.flattened
+        distances = (sizes.max_history + 2) * (sizes.levels if config.flattened else 1) - 1  # of user, events, target
+        self.backbone = Backbone(replace(sizes, behaviors=1, max_prefix=0, max_history=distances))
+        self.user_embedding = nn.Embedding(config.user_buckets, sizes.d)
+        nn.init.normal_(self.user_embedding.weight, std=sizes.d**-0.5)
         self.register_buffer("codes", codes, persistent=False)
 
     def encode(self, user: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The user's token and the events: user (B,), codes (B, T, L), mask (B, T) -> (B, T + 1, d), (B, T + 1)"""
+        """The user's token and the events, P positions each (1, flattened L), the user's in the last of its own.
+
+        user (B,), codes (B, T, L), mask (B, T) -> states (B, (T + 1) P, d), which of them exist (B, (T + 1) P)
+        """
+        tokens = self.backbone.embed(codes)
+        tokens = tokens.cumsum(-2) if self.flattened else tokens.sum(-2, keepdim=True)  # (B, T, P, d)
         token = self.user_embedding(user_bucket(user, self.user_embedding.num_embeddings))
-        first = before_oldest(mask)
-        events = F.pad(self.backbone.embed(codes).sum(-2), (0, 0, 1, 0))
-        x = torch.where(first[..., None], token[:, None], events)
-        mask = F.pad(mask, (1, 0)) | first
-        return self.backbone.encode_events(x, mask), mask
+        first = F.pad(before_oldest(mask)[..., None], (tokens.shape[2] - 1, 0))  # (B, T + 1, P)
+        x = torch.where(first[..., None], token[:, None, None], F.pad(tokens, (0, 0, 0, 0, 1, 0)))
+        mask = (F.pad(mask, (1, 0))[..., None] | first).flatten(1)
+        return self.backbone.encode_events(x.flatten(1, 2), mask), mask
 
     def pretraining(self, batch: Batch) -> dict[str, Tensor]:
         """Stage one: generate the next item, whatever happened to it. A causal encoder predicts every event that has

@@ -18,23 +18,23 @@ from rclrec_mini.semantic_ids.catalog import Catalog
 ITEMS, LEVELS, CODES, WIDTH, HISTORY = 53, 3, 11, 26, 23  # those of the fixtures
 
 
-def build(codes, *, causal=True, buckets=5, seed=3) -> TIGER:
+def build(codes, *, causal=True, flattened=False, buckets=5, seed=3) -> TIGER:
     """A model whose biases are not the zeros they start from."""
     torch.manual_seed(seed)
     sizes = BackboneConfig(
         levels=codes.shape[1], codes=CODES, d=WIDTH, heads=2, encoder_layers=2, decoder_layers=2, ffn=41, dropout=0.0,
         max_history=HISTORY, causal=causal,
     )  # fmt: skip
-    model = TIGER(config=TIGERConfig(backbone=sizes, user_buckets=buckets), codes=codes).eval()
+    model = TIGER(config=TIGERConfig(backbone=sizes, user_buckets=buckets, flattened=flattened), codes=codes).eval()
     with torch.no_grad():
         model.backbone.distance_bias.weight.normal_()
         model.backbone.recency_bias.weight.normal_()
     return model
 
 
-@pytest.fixture(params=[True, False], ids=["causal", "bidirectional"])
+@pytest.fixture(params=["causal", "bidirectional", "causal flattened", "bidirectional flattened"])
 def model(codes, request) -> TIGER:
-    return build(codes, causal=request.param)
+    return build(codes, causal="causal" in request.param, flattened="flattened" in request.param)
 
 
 def test_user_token_stands_just_before_the_oldest_event():
@@ -78,9 +78,10 @@ def test_padding_changes_nothing(model, batch):
         assert_close(model.start(other)[1], model.start(narrow)[1])
 
 
-def test_every_event_at_once_equals_one_by_one(codes, batch):
+@pytest.mark.parametrize("flattened", [False, True])
+def test_every_event_at_once_equals_one_by_one(codes, batch, flattened):
     """The loss of one causal pass is the mean of the losses of samples cut before each event."""
-    model = build(codes)
+    model = build(codes, flattened=flattened)
     for sample in (0, 3, 7):
         one = rows(batch, slice(sample, sample + 1))
         first = int((~one.mask).sum()) + 1  # the second event: the first has only the user before it
@@ -89,6 +90,20 @@ def test_every_event_at_once_equals_one_by_one(codes, batch):
         found = model.pretraining(one)
         assert_close(found["loss"], torch.stack(losses).mean())
         assert_close(found["target_nll"], found["loss"] / LEVELS)
+
+
+def test_a_flattened_encoder_reads_the_tokens_of_each_event_in_turn(codes, batch, monkeypatch):
+    model = build(codes, flattened=True)
+    seen = {}
+    monkeypatch.setattr(model.backbone, "encode_events", lambda x, mask: seen.update(x=x, mask=mask) or x)
+    model.encode(batch.user, codes[batch.item], batch.mask)
+    shortest = int(batch.mask.sum(1).argmin())
+    item = codes[batch.item[shortest][batch.mask[shortest]]]  # (t, L)
+    user = model.user_embedding.weight[user_bucket(batch.user[shortest], 5)]
+    tables = model.backbone.token_embedding.weight.unflatten(0, (LEVELS, CODES))
+    tokens = [sum(tables[level, z[level]] for level in range(last + 1)) for z in item for last in range(LEVELS)]
+    assert_close(seen["x"][shortest][seen["mask"][shortest]], torch.stack([user, *tokens]))
+    assert seen["x"].shape[1] == (batch.mask.shape[1] + 1) * LEVELS
 
 
 def test_bidirectional_pretraining_is_the_target_alone(codes, batch):
