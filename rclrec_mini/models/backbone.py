@@ -85,11 +85,24 @@ class Attention(nn.Module):
         """(..., S, d) -> keys and values"""
         return KeysValues(self.split(self.key(x)), self.split(self.value(x)))
 
-    def forward(self, x: Tensor, memory: KeysValues, bias: Tensor) -> Tensor:
-        """x (..., Q, d), bias broadcastable to (..., h, Q, S) -> (..., Q, d)"""
+    def forward(self, x: Tensor, memory: KeysValues, bias: Tensor | list[Tensor]) -> Tensor:
+        """x (..., Q, d), bias broadcastable to (..., h, Q, S) -> (..., Q, d)
+
+        A list of biases is one of each block of queries in turn, (..., h, q, s): a block sees the first s keys alone,
+        which spares what a causal bias forbids.
+        """
         query = self.split(self.query(x)) * (x.shape[-1] // self.heads) ** -0.5
-        weight = self.dropout((query @ memory.keys.transpose(-1, -2) + bias).softmax(-1))
-        return self.out((weight @ memory.values).transpose(-2, -3).flatten(-2))
+        if isinstance(bias, list):
+            queries = query.split([block.shape[-2] for block in bias], dim=-2)
+            y = torch.cat([self.seen(q, memory, block) for q, block in zip(queries, bias, strict=True)], dim=-2)
+        else:
+            y = self.seen(query, memory, bias)
+        return self.out(y.transpose(-2, -3).flatten(-2))
+
+    def seen(self, query: Tensor, memory: KeysValues, bias: Tensor) -> Tensor:
+        """query (..., h, Q, d/h), bias broadcastable to (..., h, Q, s), of the first s keys -> (..., h, Q, d/h)"""
+        keys, values = (part[..., : bias.shape[-1], :] for part in memory)
+        return self.dropout((query @ keys.transpose(-1, -2) + bias).softmax(-1)) @ values
 
     def beams(self, x: Tensor, shared: KeysValues, bias: Tensor, own: KeysValues) -> Tensor:
         """One new token a beam: look at the prefix that all beams of a sample share, then at the beam's own tokens.

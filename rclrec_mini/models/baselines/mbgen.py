@@ -165,10 +165,13 @@ class MBGen(nn.Module):
         slot = torch.arange(x.shape[1] // self.roles, device=x.device)
         distance = self.distance_bias(slot[:, None] - slot + self.slots - 1).permute(2, 0, 1)  # (h, E, E)
         bias = distance[:, :, None, :, None] + self.between(self.role_bias)[:, None, :, None]
-        visible = exists[:, None, None]
+        bias, visible = bias.flatten(3, 4).flatten(1, 2)[None], exists[:, None, None]  # (1, h, S, S)
         if self.sizes.causal:
             visible = visible & torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-        bias = masked(bias.flatten(3, 4).flatten(1, 2)[None], visible)  # (B, h, S, S)
+            ends = [(self.roles * first, self.roles * end) for first, end in blocks(len(slot))]
+            bias = [masked(bias[..., a:b, :b], visible[..., a:b, :b]) for a, b in ends]
+        else:
+            bias = masked(bias, visible)
         x = self.dropout(x)
         for layer in self.encoder:
             x = layer(x, bias, kind, [0])
@@ -199,8 +202,8 @@ class MBGen(nn.Module):
         kind = F.pad((behavior + 1)[..., None].expand(-1, -1, x.shape[2] - 1), (1, 0))
         return self.dropout(x), kind
 
-    def run(self, x: Tensor, kind: Tensor, history: Tensor, bias: Tensor) -> tuple[Tensor, DecoderState]:
-        """The decoder on all tokens at once: x (B, G, n, d), kind (B, G, n), bias (B, h, G n, S)"""
+    def run(self, x: Tensor, kind: Tensor, history: Tensor, bias: Tensor | list[Tensor]) -> tuple[Tensor, DecoderState]:
+        """The decoder on all tokens at once: x (B, G, n, d), kind (B, G, n), bias (B, h, G n, S) or its blocks"""
         valid = torch.ones_like(kind, dtype=torch.bool)
         x, state = run(self.decoder, x, valid, history, bias, kind.flatten(1), range(x.shape[2]))
         return self.decoder_norm(x), state
@@ -210,7 +213,11 @@ class MBGen(nn.Module):
         after the history -> logits of the behaviour (B, G, b) and of the tokens (B, G, L, V)"""
         history, exists = self.encode(batch)
         x, kind = self.write(behavior, self.embed(codes)[:, :, :-1])
-        x, _ = self.run(x, kind, history, self.look_back(exists, behavior, at))
+        bias = [
+            self.look_back(exists[:, : int(at[end - 1]) * self.roles], behavior[:, first:end], at[first:end])
+            for first, end in blocks(len(at))
+        ]
+        x, _ = self.run(x, kind, history, bias)
         heads = self.token_embedding.weight.unflatten(0, (self.sizes.levels, self.sizes.codes))
         return x[:, :, 0] @ self.behavior_embedding.weight.T, torch.einsum("...ld,lvd->...lv", x[:, :, 1:], heads)
 
@@ -268,3 +275,10 @@ class MBGen(nn.Module):
         """Logits of one level, tied to its embeddings: (..., d) -> (..., V)"""
         first = level * self.sizes.codes
         return x @ self.token_embedding.weight[first : first + self.sizes.codes].T
+
+
+def blocks(n: int, *, count: int = 3) -> list[tuple[int, int]]:
+    """First and end of `count` nearly equal parts of n slots, fewer where n is small. Attention by parts skips about
+    a third of the pairs, those of later slots; smaller parts cost more than they spare."""
+    ends = [n * (part + 1) // count for part in range(count)]
+    return [(first, end) for first, end in zip([0, *ends], ends, strict=False) if end > first]
