@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 import shlex
@@ -54,11 +55,18 @@ def test_the_version(capsys):
         (["simulate", "--out", "x", "--colour", "red"], ["--colour"]),
         (["simulate", "--out", "x", "--preset", "huge"], ["'huge'", "tiny"]),
         (["simulate", "--out", "x", "--users", "many"], ["--users", "'many'"]),
-        (["simulate", "--out", "x", "--noise-share", "1.5"], ["noise_share", "1.5"]),
+        (["simulate", "--out", "x", "--noise-share", "1.5"], ["--noise-share: found 1.5, expected 0..0.95"]),
         (["simulate", "--out", "x", "--rows", "0"], ["rows", "0"]),
         (["simulate", "--out", "x", "--zipped"], ["zipped", "ijcai15"]),
         (["prepare", "--source", "table", "--log", "absent.csv", "--out", "x"], ["absent.csv", "not found"]),
-        (["prepare", "--source", "table", "--log", "a.csv", "--out", "x", "--memory", "lots"], ["memory", "'lots'"]),
+        (["prepare", "--source", "table", "--log", "a.csv", "--out", "x", "--memory", "lots"], ["--memory", "'lots'"]),
+        (["simulate", "--out", "x", "--parents", "100"], ["--leaves: found 60, expected 100 or more"]),
+        (["tokenize", "--data", "d", "--out", "x", "--device", "abacus"], ["--device: found 'abacus'"]),
+        (["tokenize", "--data", "d", "--out", "x", "--codes", "0"], ["--codes: found 0"]),
+        (["evaluate", "--run", "r", "--data", "d", "--beams", "3"], ["--beams: found 3, expected 10 or more"]),
+        (["evaluate", "--run", "r", "--data", "d", "--cutoffs", "5", "0"], ["--cutoffs: found 5 0"]),
+        (["evaluate", "--run", "r", "--data", "d", "--out", "x.txt"], ["--out: found x.txt", ".json or .csv"]),
+        (["evaluate", "--run", "r", "--data", "d", "--out", "r/x.csv"], ["--out: found r/x.csv", "outside r"]),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(args, words, tmp_path, monkeypatch, capsys):
@@ -70,6 +78,53 @@ def test_bad_input_is_one_line_and_leaves_nothing(args, words, tmp_path, monkeyp
     assert line.startswith("rclrec: ")
     assert all(word in line for word in words)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--model.k=0"], "--model.k: found 0, expected 1..6"),
+        (["--model.tau", "0"], "--model.tau: found 0.0, expected more than 0"),
+        (["--model.backbone.d", "35"], "--model.backbone.heads: found 2, expected a divisor of d, 35"),
+        (["--model.backbone.dropout=1"], "--model.backbone.dropout: found 1.0, expected 0 to below 1"),
+        (["--model.backbone.behaviors=3"], "--model.backbone.behaviors: found 3, expected 4 or more: "),
+        (["--model.user-buckets", "0"], "--model.user-buckets: found 0, expected 1 or more"),
+        (["--model.loss.margin=-1"], "--model.loss.margin: found -1.0, expected 0 or more"),
+        (["--pretrain.seed=3", "--finetune.seed=-1"], "--finetune.seed: found -1, expected 0 or more"),
+        (["--pretrain.lr=0.1", "--finetune.lr=0"], "--finetune.lr: found 0.0, expected more than 0"),
+        (["--seed=-1"], "--seed: found -1, expected 0 or more"),
+        (["--beams", "0"], "--beams: found 0, expected 10 or more"),
+        (["--devices=2"], "--devices: found 2, expected 1 without strategy ddp"),
+        (["--accelerator=cuda"], "--accelerator: found 'cuda', expected one of this machine: cpu"),
+        (["--pretrain.monitor=hits"], "--pretrain.monitor: found 'hits', expected one of recall@5, "),
+    ],
+)
+def test_training_checks_its_flags_before_any_work(flags, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["train", "--preset", "mini", "--data", "no", "--ids", "no", "--out", "x", *flags]) == 2
+    shown = capsys.readouterr()
+    assert one_line(shown.err).startswith(f"rclrec: {line}")
+    assert shown.out == "" and list(tmp_path.iterdir()) == []
+
+
+def test_a_catalogue_or_data_that_do_not_fit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    assert main(["simulate", *TINY, "--users", "67", "--out", "shop"]) == 0
+    assert main(["simulate", *TINY, "--purchase-share", "0", "--out", "window"]) == 0
+    for shop in ("shop", "window"):
+        assert main(["tokenize", "--data", shop, "--out", f"{shop}-ids", "--codes", "7", "--levels", "3"]) == 0
+    capsys.readouterr()
+    assert main(["train", "--data", "shop", "--ids", "shop-ids", "--out", "run"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "no GPU found: training with --preset mini; --preset full takes the papers' sizes\n"
+    assert "4 levels of 16 codes" in one_line(shown.err)
+    flags = shown.err.split("the catalogue's: ")[1].split()
+    assert flags == ["--model.backbone.levels", "3", "--model.backbone.codes", "7"]
+    assert main(["train", "--data", "window", "--ids", "window-ids", "--out", "run", *flags]) == 2
+    assert "window: found no training purchase" in one_line(capsys.readouterr().err)
+    assert not Path("run").exists()
 
 
 def test_a_full_output_folder_is_left_alone_unless_told(tmp_path, capsys):
@@ -147,7 +202,19 @@ def test_evaluate_prints_pure_json(trained, tmp_path, capsys):
     assert main(["evaluate", *trained, "--json", "--out", str(tmp_path / "result.json")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result == read_json(tmp_path / "result.json")
-    assert result["metrics"].keys() == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
+    assert {"recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr@10"} <= result["metrics"].keys()
+
+
+@pytest.mark.slow
+def test_evaluate_writes_a_table_at_chosen_cutoffs(trained, tmp_path, capsys):
+    out = tmp_path / "metrics.csv"
+    assert main(["evaluate", *trained, "--cutoffs", "1", "23", "--out", str(out)]) == 0
+    lines = list(csv.DictReader(out.read_text().splitlines()))
+    names = [f"{name}@{k}" for name in ("recall", "ndcg", "mrr", "coverage") for k in (1, 23)]
+    assert [line["metric"] for line in lines] == names
+    assert all(0 <= float(line["mean"]) <= 1 for line in lines)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def test_the_make_commands_of_the_readme_exist():
 def test_the_tree_of_the_readme_exists():
     tree = code_blocks(ROOT / "README.md").split("rclrec_mini/  ")[1]
     folders = re.findall(r"^  ([\w.]+)/?  ", tree, re.M)
-    assert folders == FOLDERS + ["cli.py"]
+    assert folders == FOLDERS + ["cli"]
     assert all((ROOT / "rclrec_mini" / folder).exists() for folder in folders)
     assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\w+)/  ", tree, re.M))
 

@@ -1,8 +1,10 @@
-"""Recall@k and NDCG@k with one relevant item, their intervals over users, and a paired test between methods.
+"""Recall@k, NDCG@k and MRR@k with one relevant item, their intervals over users, and a paired test between methods.
 
 Every sample has one right answer, the item of the target. With its rank r in the list counted from 0:
 
-    Recall@k = [r < k]        NDCG@k = [r < k] / log2(r + 2)        (the best possible DCG is 1)
+    Recall@k = [r < k]        NDCG@k = [r < k] / log2(r + 2)        MRR@k = [r < k] / (r + 1)
+
+(the best possible DCG is 1). Coverage@k is no mean over samples: the share of the catalogue that the lists show.
 
 Where several targets belong to one user, average them first (`user_means`): users, not targets, are the independent
 units that intervals and tests resample. Several seeds of a method are an axis of their own, values (seeds, users):
@@ -69,6 +71,25 @@ def ndcg(rank: np.ndarray, k: int) -> np.ndarray:
     return np.where(rank < k, 1 / np.log2(rank + 2.0), 0.0)
 
 
+def reciprocal_rank(rank: np.ndarray, k: int) -> np.ndarray:
+    """Reciprocal of each rank counted from 1, 0 from k on: (...) -> (...). Its mean is MRR@k."""
+    return np.where(rank < k, 1 / (rank + 1.0), 0.0)
+
+
+METRICS = {"recall": recall, "ndcg": ndcg, "mrr": reciprocal_rank}
+
+
+def metric_names(cutoffs: tuple[int, ...] = CUTOFFS) -> list[str]:
+    """What `evaluate_rankings` calls its metrics."""
+    return [f"{name}@{k}" for name in METRICS for k in cutoffs]
+
+
+def coverage(items: np.ndarray, k: int, *, n_items: int) -> float:
+    """Coverage@k: the share of `n_items` that occur among the first k of at least one list. items (n, k'), -1 where
+    a list is shorter."""
+    return float((np.unique(items[:, :k]) >= 0).sum() / n_items)
+
+
 def evaluate_rankings(
     items: np.ndarray, targets: np.ndarray, *, cutoffs: tuple[int, ...] = CUTOFFS
 ) -> dict[str, np.ndarray]:
@@ -80,7 +101,7 @@ def evaluate_rankings(
         cutoffs: list lengths to evaluate at, at most k.
 
     Returns:
-        recall@c and ndcg@c for each cutoff c, each (n,) float64.
+        recall@c, ndcg@c and mrr@c for each cutoff c, each (n,) float64.
 
     Raises:
         InputError: the shapes disagree, a list is shorter than a cutoff, or a target is negative.
@@ -90,8 +111,7 @@ def evaluate_rankings(
         raise InputError(f"rankings: found lists of {np.shape(items)[1]} items, expected {max(cutoffs)} or more")
     if np.min(targets, initial=0) < 0:
         raise InputError(f"rankings: found target {np.min(targets)}, expected 0 or more")
-    scores = {f"recall@{k}": recall(rank, k) for k in cutoffs}
-    return scores | {f"ndcg@{k}": ndcg(rank, k) for k in cutoffs}
+    return {f"{name}@{k}": metric(rank, k) for name, metric in METRICS.items() for k in cutoffs}
 
 
 def user_means(values: np.ndarray, user: np.ndarray) -> np.ndarray:

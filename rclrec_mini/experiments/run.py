@@ -20,17 +20,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from rclrec_mini.checks import FieldError, at_least
 from rclrec_mini.data.sequences import every_nth
-from rclrec_mini.evaluation.metrics import evaluate_rankings, summarize
+from rclrec_mini.evaluation.metrics import CUTOFFS, coverage, evaluate_rankings, metric_names, summarize
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS, RCLRecConfig, method_name
 from rclrec_mini.files import InputError, read_json, write_json
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.training.checkpoints import load_weights, provenance
-from rclrec_mini.training.run_folder import check_same_settings
-from rclrec_mini.training.schedule import TrainConfig
-from rclrec_mini.training.trainer import TrainResult, first_process, train
+from rclrec_mini.training.run_folder import check_same_settings, first_process, none_before_the_first_step
+from rclrec_mini.training.schedule import TrainConfig, check_machine
+from rclrec_mini.training.trainer import TrainResult, train
 
 Model = TypeVar("Model")
 
@@ -46,6 +47,14 @@ class ExperimentConfig(Generic[Model]):
     beams: int = 20  # beams of the search on validation targets
     seed: int = 0  # of initial weights, order of samples, dropout; takes the place of the stages' own seeds
 
+    def __post_init__(self) -> None:
+        at_least(self, 0, "validation_targets", "seed")
+        at_least(self, max(CUTOFFS), "beams")
+        for name in ("pretrain", "finetune"):
+            monitor, known = getattr(self, name).monitor, metric_names()
+            if monitor not in known:
+                raise FieldError(f"{name}.monitor", f"found {monitor!r}, expected one of {', '.join(known)}")
+
     def with_model(self, **changes: Any) -> "ExperimentConfig[Model]":
         """The same with some fields of the model's config changed."""
         return dataclasses.replace(self, model=dataclasses.replace(self.model, **changes))
@@ -60,6 +69,7 @@ def pretrained(
     config: ExperimentConfig, materials: Materials, run: Path | str, *, progress: bool = True
 ) -> tuple[nn.Module, TrainResult]:
     """`pretrain`, and the model with its best weights."""
+    check_targets(materials)
     config = for_stage_one(config)
     model = _fresh(config, materials)
     rows = materials.split.train
@@ -68,6 +78,17 @@ def pretrained(
     stage = Pretraining(model=model)
     result = train_stage(stage, model, config, config.pretrain, materials, rows, run, progress=progress)
     return model.eval(), result
+
+
+def check_targets(materials: Materials) -> None:
+    """Raise InputError unless both stages have samples and validation has targets."""
+    kinds = {"training purchase": materials.purchases(), "validation purchase": materials.split.validation}
+    for kind, rows in kinds.items():
+        if len(rows) == 0:
+            raise InputError(
+                f"{materials.folder}: found no {kind}, expected users with three purchases: the last is the test "
+                "target, the one before it validates, the others train"
+            )
 
 
 def for_stage_one(config: ExperimentConfig) -> ExperimentConfig:
@@ -148,13 +169,18 @@ def run_experiment(
     """Both stages into the run folder `out`; started again after an interruption, it goes on.
 
     Raises:
-        InputError: data and ids do not fit, or `out` holds a run with another config or data.
+        InputError: data and ids do not fit, `out` holds a run with another config or data, or this machine or these
+            data are not enough. A run that fails before its first step leaves no folder.
     """
+    for stage in (config.pretrain, config.finetune):
+        check_machine(stage)
     out, materials = Path(out), Materials.load(data, ids)
-    if first_process():
-        _claim(out, config, materials)
-    pretrain(config, materials, out / "pretrain", progress=progress)
-    model, _ = finetune(config, materials, out / "finetune", pretrained=out / "pretrain", progress=progress)
+    check_targets(materials)
+    with none_before_the_first_step(out):
+        if first_process():
+            _claim(out, config, materials)
+        pretrain(config, materials, out / "pretrain", progress=progress)
+        model, _ = finetune(config, materials, out / "finetune", pretrained=out / "pretrain", progress=progress)
     return model
 
 
@@ -182,7 +208,10 @@ def load_run(run: Path | str, data: Path | str) -> tuple[nn.Module, ExperimentCo
     materials = Materials.load(data, run / "ids")
     if materials.data_hash != data_hash:
         raise InputError(f"{data}: content_hash is {materials.data_hash}, the run {run} was trained on {data_hash}")
-    config = from_description(settings)
+    try:
+        config = from_description(settings)
+    except FieldError as error:
+        raise InputError(f"{run / 'experiment.json'}: {error}") from None
     last = run / "finetune" / "last" / "state.json"
     if not last.exists() or not read_json(last)["finished"]:
         raise InputError(f"{run}: fine-tuning has not finished, run rclrec train again with the same flags")
@@ -191,19 +220,31 @@ def load_run(run: Path | str, data: Path | str) -> tuple[nn.Module, ExperimentCo
 
 
 def evaluate_run(
-    run: Path | str, data: Path | str, *, split: Literal["validation", "test"] = "test", beams: int = 20,
-    progress: bool = True,
+    run: Path | str, data: Path | str, *, split: Literal["validation", "test"] = "test", beams: int | None = None,
+    cutoffs: tuple[int, ...] = CUTOFFS, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """Recall and NDCG of a run on its conversion targets, with 95% bootstrap intervals over users."""
+    """Recall, NDCG and MRR of a run on its conversion targets at each of `cutoffs`, with 95% bootstrap intervals over
+    users, and how much of the catalogue its lists show. `beams`: width of the search; None: 20, or the largest cutoff.
+
+    Raises:
+        InputError: a cutoff is below 1, there are fewer beams than the largest, or the run cannot be loaded.
+    """
+    if not cutoffs or min(cutoffs) < 1:
+        raise FieldError("cutoffs", f"found {' '.join(map(str, cutoffs)) or 'none'}, expected numbers from 1")
+    k = max(cutoffs)
+    beams = max(20, k) if beams is None else beams
+    if beams < k:
+        raise FieldError("beams", f"found {beams}, expected {k} or more, the largest cutoff")
     model, config, materials = load_run(run, data)
-    rows = getattr(materials.split, split)
-    items = rank(model, materials.sequences, materials.catalog, rows, beams=beams, progress=progress)
-    scores = evaluate_rankings(items, materials.sequences.item[rows])
+    rows, n_items = getattr(materials.split, split), materials.sequences.n_items
+    items = rank(model, materials.sequences, materials.catalog, rows, k=k, beams=beams, progress=progress)
+    scores = evaluate_rankings(items, materials.sequences.item[rows], cutoffs=cutoffs)
     result = {
         "run": str(run),
         "split": split,
         "targets": len(rows),
         "metrics": {name: asdict(estimate) for name, estimate in summarize(scores).items()},
+        "coverage": {f"coverage@{k}": coverage(items, k, n_items=n_items) for k in cutoffs},
         "method": method_name(config.model),
         "config": describe(config),
         "beams": beams,

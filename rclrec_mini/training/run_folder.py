@@ -1,8 +1,11 @@
 """What a run folder of the trainer says about its run, see training/trainer.py."""
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +28,25 @@ class Progress:
     misses: int = 0  # evaluations since the best
     finished: bool = False
     seconds: float = 0.0
+
+
+def first_process() -> bool:
+    """Whether this process is the one that prints and writes results: with several devices, the same program runs
+    once for each, from its start to its end."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+@contextlib.contextmanager
+def none_before_the_first_step(folder: Path | str) -> Iterator[None]:
+    """Remove the new folder of a run that fails before it has a log, and so anything worth to be taken up."""
+    folder = Path(folder)
+    new = not folder.exists() or not any(folder.iterdir())
+    try:
+        yield
+    except BaseException:
+        if new and first_process() and not any(folder.rglob("log.jsonl")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def fingerprint(rows: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -32,6 +33,7 @@ class TrainConfig:
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # where to train
     devices: int = 1  # processes, one a device
     strategy: Literal["auto", "ddp"] = "auto"  # ddp: needed for more than one device; works on CPU too (gloo)
+    logger: Literal["tensorboard"] | None = None  # writes the log for TensorBoard too, beside log.jsonl
     seed: int = 0  # of the order of samples and of dropout
     log_every: int = 50  # steps between lines of the log
     checkpoint_every: int = 1000  # steps between checkpoints, besides one at each evaluation
@@ -46,6 +48,17 @@ class TrainConfig:
             warmup=(0 <= self.warmup < 1, "a share from 0 to below 1"),
             devices=(self.devices == 1 or self.strategy == "ddp", "1 without strategy ddp"),
         )
+
+
+def check_machine(config: TrainConfig) -> None:
+    """Raise FieldError unless the devices and packages that the config asks for are here."""
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    here = ["cpu", *(name for name, present in has.items() if present)]
+    check(config, accelerator=(config.accelerator in ("auto", *here), f"one of this machine: {' or '.join(here)}"))
+    if config.accelerator == "cuda" or (config.accelerator == "auto" and has["cuda"]):
+        check(config, devices=(config.devices <= torch.cuda.device_count(), f"at most {torch.cuda.device_count()}"))
+    if config.logger is not None:
+        check(config, logger=(find_spec("tensorboard") is not None, "its package: pip install tensorboard"))
 
 
 def total_steps(n_samples: int, config: TrainConfig) -> int:

@@ -13,11 +13,11 @@ A run folder:
     run.json      data hash, commit, versions, device, seed, seconds
     log.jsonl     one line each `log_every` steps (means since the line before) and one each evaluation
     last/ best/   checkpoints
+    tensorboard/  the log again, for TensorBoard, if the config asks for it
 """
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -39,10 +40,11 @@ from rclrec_mini.training.run_folder import (
     check_same_settings,
     fingerprint,
     finite,
+    none_before_the_first_step,
     truncate_log,
     write_record,
 )
-from rclrec_mini.training.schedule import TrainConfig, build_optimizer, learning_rate, total_steps
+from rclrec_mini.training.schedule import TrainConfig, build_optimizer, check_machine, learning_rate, total_steps
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,29 @@ def train(
 
     Raises:
         InputError: `rows` is empty, nothing can be trained, `run` holds another configuration, or `evaluate` does
-            not give `config.monitor`.
+            not give `config.monitor`, or the machine lacks what the config asks for. A folder that was made for a
+            run which takes no step is gone then.
         FloatingPointError: the loss or the gradient stopped being finite.
     """
     rows = np.asarray(rows)
     if len(rows) == 0:
         raise InputError("rows: found no training samples, expected at least 1")
-    start, run = time.perf_counter(), Path(run)
+    check_machine(config)
+    with none_before_the_first_step(run):
+        return _train(model, sequences, rows, config, Path(run), evaluate, settings, progress)
+
+
+def _train(
+    model: nn.Module, sequences: Sequences, rows: np.ndarray, config: TrainConfig, run: Path,
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None, settings: Mapping[str, Any] | None, progress: bool,
+) -> TrainResult:  # fmt: skip
+    start = time.perf_counter()
     fabric = Fabric(
-        accelerator=config.accelerator, devices=config.devices, strategy=config.strategy, precision=config.precision
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy=config.strategy,
+        precision=config.precision,
+        loggers=TensorBoardLogger(run, name="tensorboard", version="") if config.logger == "tensorboard" else None,
     )
     fabric.launch()
     origin = provenance()
@@ -146,12 +162,6 @@ def train(
         load_weights(run / "best", model)
     stopped_early = state.step < total_steps(len(rows), config)
     return TrainResult(state.step, state.best_step, state.metrics, stopped_early, state.seconds)
-
-
-def first_process() -> bool:
-    """Whether this process is the one that prints and writes results: with several devices, the same program runs
-    once for each, from its start to its end."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 class _Loop:
@@ -286,6 +296,8 @@ class _Loop:
         line = {"step": line.pop("step"), "seconds": round(time.perf_counter() - self.start, 3), **line}
         with open(self.run / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(finite(line)) + "\n")
+        step, scalars = line.pop("step"), line.pop("validation", line)
+        self.fabric.log_dict({name: value for name, value in scalars.items() if value is not None}, step)
 
 
 def _batches(

@@ -6,12 +6,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall
+from torchmetrics.functional.retrieval import (
+    retrieval_normalized_dcg,
+    retrieval_recall,
+    retrieval_reciprocal_rank,
+)
 
 from rclrec_mini.evaluation.metrics import (
     bootstrap_means,
+    coverage,
     evaluate_rankings,
     mean_with_interval,
+    metric_names,
     paired_test,
     rank_of,
     summarize,
@@ -33,7 +39,17 @@ def test_by_hand():
     assert scores["recall@5"].tolist() == [1, 1, 0, 1]
     np.testing.assert_allclose(scores["ndcg@5"], [1, 1 / math.log2(5), 0, 1])
     assert scores["ndcg@3"].tolist() == [1, 0, 0, 1]
+    assert scores["mrr@3"].tolist() == [1, 0, 0, 1]
+    assert scores["mrr@5"].tolist() == [1, 1 / 4, 0, 1]
     assert rank_of(items, np.array([7, 1, 0, 8])).tolist() == [0, 3, 6, 0]
+
+
+def test_coverage_by_hand():
+    items = np.array([[7, 3, 2], [3, 7, 2], [6, -1, -1]])
+    assert coverage(items, 1, n_items=11) == 3 / 11
+    assert coverage(items, 2, n_items=11) == 3 / 11
+    assert coverage(items, 3, n_items=11) == 4 / 11
+    assert coverage(items[:0], 3, n_items=11) == 0
 
 
 def loop(items, target, k):
@@ -68,6 +84,8 @@ def test_independent_package():
         for k in (5, 10):
             peer = retrieval_recall(preference[row], relevant, top_k=k)
             assert scores[f"recall@{k}"][row] == pytest.approx(float(peer))
+            peer = retrieval_reciprocal_rank(preference[row], relevant, top_k=k)
+            assert scores[f"mrr@{k}"][row] == pytest.approx(float(peer))
             peer = retrieval_normalized_dcg(preference[row], relevant, top_k=k)
             assert scores[f"ndcg@{k}"][row] == pytest.approx(float(peer), abs=1e-6)
 
@@ -146,7 +164,7 @@ def test_paired_test_of_equal_and_of_unequal_methods():
 def test_summarize_is_deterministic():
     items, targets = random_rankings(211, 11, 13)
     first, second = (summarize(evaluate_rankings(items, targets), resamples=500, seed=3) for _ in range(2))
-    assert first == second and set(first) == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
+    assert first == second and list(first) == metric_names()
     assert all(e.low <= e.mean <= e.high for e in first.values())
 
 

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from rclrec_mini.data.schema import PURCHASE, USERS
 from rclrec_mini.data.sequences import read_table
 from rclrec_mini.data.simulate import preset, write_prepared
+from rclrec_mini.evaluation.metrics import metric_names
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import RCLRecConfig, finetuning_rclrec, pretraining_rclrec
@@ -91,6 +92,19 @@ def test_another_config_is_refused(folders):
         run_experiment(CONFIG.with_model(k=3), data, ids, run, progress=False)
 
 
+def test_what_would_fail_later_is_refused_at_once(folders, tmp_path):
+    data, ids, _ = folders
+    with pytest.raises(InputError, match=r"finetune\.monitor: found 'hits', expected one of recall@5, "):
+        dataclasses.replace(CONFIG, finetune=dataclasses.replace(TRAINING, monitor="hits"))
+    with pytest.raises(InputError, match="beams: found 7, expected 10 or more"):
+        dataclasses.replace(CONFIG, beams=7)
+    materials = Materials.load(data, ids)
+    none = dataclasses.replace(materials, split=dataclasses.replace(materials.split, validation=np.zeros(0, int)))
+    with pytest.raises(InputError, match="found no validation purchase, expected users with"):
+        pretrain(CONFIG, none, tmp_path / "run", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_with_other_files_is_refused(folders, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no run"):
@@ -154,7 +168,8 @@ def test_evaluate(folders):
     data, _, run = folders
     result = evaluate_run(run, data, beams=13, progress=False)
     json.dumps(result, allow_nan=False)
-    assert set(result["metrics"]) == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
+    assert list(result["metrics"]) == metric_names()
+    assert 0 < result["coverage"]["coverage@5"] < result["coverage"]["coverage@10"] <= 1
     for estimate in result["metrics"].values():
         assert 0 <= estimate["low"] <= estimate["mean"] <= estimate["high"] <= 1
     assert 0 < result["recovery"]["precision"] < 1

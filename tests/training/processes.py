@@ -6,8 +6,9 @@ from pathlib import Path
 import tiny
 import torch
 
+from rclrec_mini.training.run_folder import first_process
 from rclrec_mini.training.schedule import TrainConfig
-from rclrec_mini.training.trainer import first_process, train
+from rclrec_mini.training.trainer import train
 
 
 def main(out: Path, devices: int, strategy: str) -> None:

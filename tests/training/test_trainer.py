@@ -13,7 +13,7 @@ from torch import nn
 
 from rclrec_mini.files import InputError
 from rclrec_mini.training.checkpoints import load_weights
-from rclrec_mini.training.schedule import TrainConfig, build_optimizer, learning_rate, total_steps
+from rclrec_mini.training.schedule import TrainConfig, build_optimizer, check_machine, learning_rate, total_steps
 from rclrec_mini.training.trainer import train
 
 SEQUENCES = tiny.sequences()
@@ -250,6 +250,49 @@ def test_another_configuration_in_the_same_folder_is_refused(tmp_path, change, k
     with pytest.raises(InputError, match=key) as error:
         run(tmp_path / "run", **({"settings": {"model": {"d": 8}}} | change))
     assert "config.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_tensorboard_gets_the_log(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(tmp_path / "run", config=replace(CONFIG, logger="tensorboard"))
+    told = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    told.Reload()
+    lines = [line | line.get("validation", {}) for line in log_of(tmp_path / "run")]
+    for name in ("loss", "MRR"):
+        expected = {line["step"]: line[name] for line in lines if name in line}
+        assert {event.step: event.value for event in told.Scalars(name)} == pytest.approx(expected)
+        assert len(expected) > 1
+
+
+def test_what_the_machine_lacks_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("rclrec_mini.training.schedule.find_spec", lambda name: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for lacking, words in (
+        ({"accelerator": "cuda"}, "accelerator: found 'cuda', expected one of this machine: cpu"),
+        ({"logger": "tensorboard"}, "logger: found 'tensorboard', expected its package: pip install tensorboard"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(tmp_path / "run", config=replace(CONFIG, **lacking))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(InputError, match="devices: found 3, expected at most 2"):
+        check_machine(replace(CONFIG, accelerator="cuda", devices=3, strategy="ddp"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_before_its_first_line_leaves_what_was_there(tmp_path):
+    class Failing(Slope):
+        def forward(self, batch):
+            raise RuntimeError("out of memory")
+
+    for folder in (tmp_path / "new", tmp_path / "kept"):
+        if folder.name == "kept":
+            run(folder, config=replace(CONFIG, max_steps=3), evaluate=None, model=Slope())
+            (folder / "last" / "state.json").unlink()
+        with pytest.raises(RuntimeError, match="out of memory"):
+            run(folder, config=replace(CONFIG, max_steps=3), evaluate=None, model=Failing())
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "config.json").exists()
 
 
 def test_bad_input_is_named(tmp_path):

@@ -1,0 +1,217 @@
+"""The verbs that make and use models: train, evaluate, recommend, reproduce."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from rclrec_mini.checks import FieldError
+from rclrec_mini.cli.flags import parse
+from rclrec_mini.files import whole_file, write_json
+
+
+def train(args: Sequence[str]) -> None:
+    """Train a method in its two stages; a run that was stopped goes on when started again with the same flags."""
+    import torch
+    from tyro import MISSING
+    from tyro.conf import arg
+
+    from rclrec_mini.experiments.methods import METHODS
+    from rclrec_mini.experiments.presets import MODELS
+    from rclrec_mini.experiments.presets import preset as experiment_preset
+    from rclrec_mini.experiments.run import ExperimentConfig, run_experiment
+    from rclrec_mini.training.run_folder import first_process
+
+    @dataclass(frozen=True)
+    class Size:
+        preset: Literal[tuple(MODELS)] | None = None
+        method: Literal[tuple(METHODS)] = "rclrec"
+
+    size, _ = parse(train, Size, args, return_unknown_args=True, add_help=False)
+    preset = size.preset or ("full" if torch.accelerator.is_available() else "mini")
+    model = METHODS[size.method].config
+
+    @dataclass(frozen=True, kw_only=True)
+    class Train:
+        preset: Literal[tuple(MODELS)] | None = None
+        """full: the papers' sizes, for a GPU; mini: minutes on two cores, tiny: seconds, both for ids of 16 codes; the
+        flags below change it; default: full where there is a GPU, else mini"""
+        method: Literal[tuple(METHODS)] = "rclrec"
+        """which method; its sizes are the flags that begin with model"""
+        data: Path
+        """the prepared data set, a folder"""
+        ids: Path
+        """its semantic ids, the folder that tokenize wrote"""
+        out: Path
+        """the folder of the run; must not exist, be empty, or hold this very run"""
+        accelerator: Literal["auto", "cpu", "cuda", "mps"] | None = None
+        """where to train; this and the next four hold for both stages, default: what each stage says"""
+        devices: int | None = None
+        """processes, one a device; more than one needs the strategy ddp"""
+        strategy: Literal["auto", "ddp"] | None = None
+        """how processes work together; ddp works on CPU too"""
+        precision: Literal["32-true", "bf16-mixed"] | None = None
+        """numbers of the forward pass"""
+        logger: Literal["tensorboard"] | None = None
+        """writes the log of both stages for TensorBoard too, which must be installed"""
+        config: Annotated[ExperimentConfig[model], arg(name="")]
+
+    default = Train(data=MISSING, ids=MISSING, out=MISSING, config=experiment_preset(preset, size.method))
+    options = parse(train, Train, args, default=default)
+    given = {name: getattr(options, name) for name in ("accelerator", "devices", "strategy", "precision", "logger")}
+    given = {name: value for name, value in given.items() if value is not None}
+    stages = {name: replace(getattr(options.config, name), **given) for name in ("pretrain", "finetune")}
+    config = replace(options.config, **stages)
+    if size.preset is None and preset == "mini" and first_process():
+        print("no GPU found: training with --preset mini; --preset full takes the papers' sizes")
+    run_experiment(config, options.data, options.ids, options.out)
+    if first_process():
+        print(f"{options.out}: trained, ready for rclrec evaluate --run {options.out} --data {options.data}")
+
+
+def check_out_file(out: Path | None, suffixes: Sequence[str], *, apart_from: Sequence[Path]) -> None:
+    """Raise FieldError unless `out` is None, or a file of one of these kinds that lies outside the given folders."""
+    if out is None:
+        return
+    if out.suffix not in suffixes:
+        raise FieldError("out", f"found {out}, expected a name that ends in {' or '.join(suffixes)}")
+    if out.is_dir():
+        raise FieldError("out", f"found the folder {out}, expected a file")
+    for folder in apart_from:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise FieldError("out", f"found {out}, expected a file outside {folder}, which is read")
+
+
+def write_metrics(path: Path, result: dict[str, Any]) -> None:
+    """The metrics of an evaluation as CSV, a line each; coverage has no interval."""
+    columns = ("metric", "mean", "low", "high", "users")
+    lines = [{"metric": name, **estimate} for name, estimate in result["metrics"].items()]
+    lines += [{"metric": name, "mean": share} for name, share in result["coverage"].items()]
+    with whole_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def evaluate(args: Sequence[str]) -> None:
+    """Recall, NDCG and MRR of a run over the whole catalogue, with intervals over users, and its coverage."""
+    from rclrec_mini.evaluation.metrics import CUTOFFS
+    from rclrec_mini.experiments.run import evaluate_run
+
+    @dataclass(frozen=True, kw_only=True)
+    class Evaluate:
+        run: Path
+        """the folder that train wrote"""
+        data: Path
+        """the data set it was trained on, a folder"""
+        split: Literal["validation", "test"] = "test"
+        """which targets"""
+        cutoffs: tuple[int, ...] = CUTOFFS
+        """lengths of the lists that are judged"""
+        beams: int | None = None
+        """width of the beam search, at least the largest cutoff; default: 20, or that cutoff where it is larger"""
+        json: bool = False
+        """print everything as JSON instead of a table"""
+        out: Path | None = None
+        """also write the result to this file, NAME.json (everything) or NAME.csv (the table); default: do not"""
+
+    options = parse(evaluate, Evaluate, args)
+    check_out_file(options.out, (".json", ".csv"), apart_from=(options.run, options.data))
+    result = evaluate_run(options.run, options.data, split=options.split, beams=options.beams, cutoffs=options.cutoffs)
+    if options.out is not None:
+        (write_json if options.out.suffix == ".json" else write_metrics)(options.out, result)
+    if options.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return
+    print(f"{options.run}: {result['targets']:,} {options.split} purchases, means with 95% intervals")
+    for name, estimate in result["metrics"].items():
+        print(f"  {name:<10} {estimate['mean']:6.2%}  [{estimate['low']:6.2%}, {estimate['high']:6.2%}]")
+    for name, share in result["coverage"].items():
+        print(f"  {name:<12} {share:6.2%} of the catalogue")
+    for name, share in result.get("recovery", {}).items():
+        print(f"  journey {name:<10} {share:6.2%}")
+
+
+def recommend(args: Sequence[str]) -> None:
+    """What users would buy next, and the curriculum that the model put before it."""
+    from rclrec_mini.experiments.recommend import recommend as run
+
+    @dataclass(frozen=True, kw_only=True)
+    class Recommend:
+        run: Path
+        """the folder that train wrote"""
+        data: Path
+        """the data set it was trained on, a folder"""
+        users: tuple[str, ...]
+        """raw ids of users, as in the log"""
+        k: int = 10
+        """items for each user"""
+        beams: int = 20
+        """width of the beam search"""
+        json: bool = False
+        """print everything as JSON instead of a table"""
+
+    options = parse(recommend, Recommend, args)
+    answers = run(options.run, options.data, users=list(options.users), k=options.k, beams=options.beams)
+    if options.json:
+        print(json.dumps(answers, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for answer in answers:
+        print(f"user {answer['user']}")
+        for event in answer["curriculum"]:
+            print(f"  {event['behavior']} of {event['raw_id']}, {event['events_ago']} events ago")
+        for rank, item in enumerate(answer["items"], start=1):
+            print(f"  {rank:>3}. {item['raw_id']}  {item['score']:.2f}  {item.get('title', '')}".rstrip())
+
+
+def reproduce(args: Sequence[str]) -> None:
+    """Table 1, Table 2 or Figure 3 of the paper: every row over seeds, resumed where it was stopped."""
+    from tyro.conf import Positional
+
+    from rclrec_mini.experiments import reports, studies, tables
+    from rclrec_mini.experiments.methods import METHODS
+    from rclrec_mini.experiments.presets import MODELS
+
+    @dataclass(frozen=True, kw_only=True)
+    class Reproduce:
+        table: Positional[Literal["table1", "table2", "figure3"]]
+        """what to reproduce; the three share what runs they can"""
+        out: Path
+        """the folder of the study, where runs and reports go; the same for all three"""
+        preset: Literal[tuple(MODELS)] = "mini"
+        """sizes and schedules: tiny (to see that it runs), mini (an hour or two on two cores) or full (a GPU)"""
+        data: Path | None = None
+        """a prepared data set, a folder; default: the simulated shop of the preset"""
+        ids: Path | None = None
+        """its semantic ids, the folder that tokenize wrote; default: made with the preset's number of codes"""
+        methods: tuple[Literal[tuple(METHODS)], ...] = tuple(METHODS)
+        """rows of table1"""
+        seeds: tuple[int, ...] = (0, 1, 2)
+        """each row is trained once with each"""
+        workers: int = 1
+        """processes that take runs side by side; 2 on two cores"""
+        threads: int = 0
+        """threads of each process; default 0: one with several workers, else as many as torch takes"""
+        collect: bool = False
+        """train nothing, write the reports from the runs that are finished"""
+
+    options = parse(reproduce, Reproduce, args)
+    study = studies.make_study(
+        options.out, preset_name=options.preset, data=options.data, ids=options.ids, seeds=options.seeds
+    )
+    rows = study.rows(options.table, options.methods)
+    if not options.collect:
+        threads = options.threads or int(options.workers > 1)
+        studies.run_study(study, rows, workers=options.workers, threads=threads)
+    result = reports.write_report(study, options.table, rows, preset_name=options.preset)
+    if options.table == "figure3":
+        from rclrec_mini.views.results import recall_by_k
+
+        trained = result["rows"]
+        by_k = {k: trained[name] for k, name in tables.LENGTHS.items() if name in trained}
+        figure = recall_by_k({"RCLRec": by_k}, without=trained.get(tables.BASE), data=result["data"])
+        with whole_file(options.out / "figure3.png") as partial:
+            figure.savefig(partial, dpi=150, format="png")
+    print((options.out / f"{options.table}.md").read_text(encoding="utf-8"))
