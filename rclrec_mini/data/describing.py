@@ -50,7 +50,7 @@ def _from_file(engine: Engine, part: Part | None, numbered: ibis.Table, key: str
         "dropped": {f"{key}_rows_not_in_log": n_described - n_known, f"{key}_rows_repeated": n_known - n_first},
         "missing": count(engine, numbered) - n_first,
     }
-    return numbered.left_join(first, key), notes
+    return numbered.left_join(first, key).drop(f"{key}_right"), notes
 
 
 def _from_log(

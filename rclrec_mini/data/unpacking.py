@@ -42,10 +42,8 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
         inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(("_", ".")))
         found = {p: _kind(p) for p in inside if _kind(p) in TABLES}
         if len(set(found.values())) != 1:
-            kinds = ", ".join(sorted(set(found.values()))) or "none"
-            raise InputError(
-                f"{path}: found files of the kinds {kinds}, expected .parquet, .csv, .tsv or .txt, all alike"
-            )
+            kinds = " and ".join(sorted(set(found.values()))) or "no table"
+            raise InputError(f"{path}: found {kinds} in a folder, expected files of one kind: {', '.join(TABLES)}")
         listed += found
     return listed
 

@@ -433,7 +433,10 @@ def test_an_output_that_exists(tmp_path):
         ({"within_day": "funnel"}, "within_day: found funnel for table"),
         ({"source": "ijcai15", "items": Path("x")}, "items: found x, expected none"),
         ({"source": "userbehavior", "users": Path("x")}, "users: found x, expected none"),
-        ({"source": "ijcai15", "columns": ("user=u",)}, "columns: found ijcai15, expected only with the sources table and"),
+        (
+            {"source": "ijcai15", "columns": ("user=u",)},
+            "columns: found ijcai15, expected only with the sources table and",
+        ),
         ({"columns": ("usr=u",)}, "columns: found 'usr', expected one of user, item, timestamp, behavior"),
         ({"columns": ("user",)}, "columns: found 'user', expected pairs such as user=uid,item=sku"),
         ({"columns": ("user=a,user=b",)}, "columns: found user twice"),
