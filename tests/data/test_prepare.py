@@ -351,6 +351,76 @@ def test_spark_gives_the_same_content(tmp_path):
     assert len(hashes) == 1
 
 
+def named_like_columns(folder: Path) -> Path:
+    """A folder that engines would make columns of, if they were let."""
+    inside = folder / "behavior=purchase" / "action=alipay" / "user=1" / "user_id=u1" / "c0=7" / "timestamp=5"
+    inside.mkdir(parents=True)
+    return inside
+
+
+def write_of(source: str, folder: Path) -> tuple[Path, dict]:
+    """A log of a source with 503 events of several kinds of text and of time, and the flags to read it."""
+    events = random_events(503)
+    if source == "rec-tmall":
+        return rec_tmall(folder / "log.txt", events), {}
+    if source == "ijcai15":
+        return ijcai15(folder / "log.csv", events), {}
+    if source == "userbehavior":
+        words = ("pv", "fav", "cart", "buy")
+        lines = [f"{u},{i},{i % 7},{words[b]},{t - JUNE + 1511539190}\n" for u, i, b, t in events]
+        (folder / "log.csv").write_text("".join(lines))
+        return folder / "log.csv", {}
+    if source == "recbole":
+        lines = [f"u{u}\t{i}\t{b}.0\t{t}.5\n" for u, i, b, t in events]
+        header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+        (folder / "log.inter").write_text(header + "".join(lines))
+        return folder / "log.inter", {"columns": ("behavior=rating",), "behaviors": ("3.0=purchase,2.0=drop,*=click",)}
+    users, items, behaviors, times = zip(*events, strict=True)
+    if source == "table":
+        header = "user,item,behavior,timestamp,title,price\n"
+        stamps = (datetime.fromtimestamp(time, UTC).isoformat() for time in times)
+        rows = zip(users, items, behaviors, stamps, strict=True)
+        lines = [f'"{u} ""x"" é",{i},{b},{stamp},"a,\nb{i}",{i}.5\n' for u, i, b, stamp in rows]
+        (folder / "log.csv").write_text(header + "".join(lines))
+        return folder / "log.csv", {}
+    for part in (slice(0, 211), slice(211, 503)):  # Parquet
+        columns = {
+            "user": pa.array(users[part]).cast(pa.float64()),
+            "item": pa.array([f"i{item}" for item in items[part]]).dictionary_encode(),
+            "behavior": behaviors[part],
+            "timestamp": pa.array([t * 10**6 for t in times[part]]).cast(pa.timestamp("us", "Asia/Shanghai")),
+            "price": [item / 4 for item in items[part]],
+        }
+        pq.write_table(pa.table(columns), folder / f"log{part.start:03}.parquet")
+    return folder, {}
+
+
+KINDS = ["rec-tmall", "ijcai15", "userbehavior", "recbole", "table", "parquet"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folders_named_like_columns_are_none(tmp_path, kind):
+    source = "table" if kind == "parquet" else kind
+    (tmp_path / "plain").mkdir()
+    log, options = write_of(kind, tmp_path / "plain")
+    plain = run(source, log, out=tmp_path / "a", **options)
+    log, options = write_of(kind, named_like_columns(tmp_path / "named"))
+    assert run(source, log, out=tmp_path / "b", **options) == plain
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(spark_missing()), reason=spark_missing())
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_spark_reads_every_source_alike(tmp_path, kind):
+    log, options = write_of(kind, named_like_columns(tmp_path))
+    runs = [
+        run("table" if kind == "parquet" else kind, log, out=tmp_path / engine, engine=engine, **options)
+        for engine in ("duckdb", "spark")
+    ]
+    assert runs[0] == runs[1]
+
+
 def test_spark_without_java_or_pyspark(monkeypatch, tmp_path):
     log = table(tmp_path / "log.csv", [(1, 2, 3, 4)])
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
