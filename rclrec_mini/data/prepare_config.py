@@ -22,19 +22,13 @@ class PrepareConfig:
     """What to read, what to keep, and with what means."""
 
     source: Source
-    """what kind of log it is:
+    """what kind of log it is
 
-    table: CSV, TSV, either in gzip (.gz), Parquet, or a folder of one of these, with the columns user, item, behavior
-    and timestamp, in any order and under any name (see columns and behaviors); ids are any text, times are seconds,
-    milliseconds, ISO 8601 or times of Parquet; columns that describe items or users are taken as well
-
-    recbole: atomic files of RecBole, NAME.inter or its folder; NAME.item and NAME.user beside it are read too
-
-    rec-tmall: REC-Tmall, separated by the byte 0x01, or its CSV sample
-
-    ijcai15: IJCAI-15, user_log_format1.csv or a zip that holds it
-
-    userbehavior: UserBehavior.csv of Taobao, or a zip that holds it; rows outside its nine days are dropped
+    table: CSV, TSV or Parquet, also .gz, or a folder
+    recbole: RecBole's NAME.inter, or its folder
+    rec-tmall: REC-Tmall, as text or its CSV sample
+    ijcai15: IJCAI-15, user_log_format1.csv or its zip
+    userbehavior: Taobao's UserBehavior.csv or its zip
     """
     log: tuple[Path, ...]
     """the log files, in order"""
