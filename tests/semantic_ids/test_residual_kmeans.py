@@ -80,7 +80,7 @@ def test_a_sample_fits_all(clustered) -> None:
     vectors = clustered(2003, 5, seed=0)
     small = residual_kmeans(vectors, ResidualKMeansConfig(codes=16, sample_per_code=20), progress=False)
     whole = residual_kmeans(vectors, ResidualKMeansConfig(codes=16), progress=False)
-    assert small.codes.shape == (2003, 4) and small.errors[-1] < 1.5 * whole.errors[-1]
+    assert small.codes.shape == (2003, 4) and small.errors[-1] < 2 * whole.errors[-1]
 
 
 def test_too_many_items() -> None:

@@ -101,4 +101,4 @@ def test_weights_are_untouched_when_a_file_does_not_fit(tmp_path):
 def test_provenance_is_json():
     found = json.loads(json.dumps(provenance()))
     assert set(found) == {"commit", "versions", "platform", "threads"}
-    assert found["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(found["versions"]["torch"])  # which may go on with +cpu
