@@ -22,6 +22,7 @@ from rclrec_mini.models.baselines.pbat import PBAT, PBATConfig
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, collision_catalog
 from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Sometimes, user_profiles
+from rclrec_mini.models.pointer import PointedK, Pointer, PointerConfig
 from rclrec_mini.models.rclrec import LossConfig, RCLRec
 from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
@@ -31,13 +32,15 @@ class RCLRecConfig:
     """RCLRec and its ablations. Defaults are the paper's where it gives them."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    # none: the ablation w/o RCPM; counting: RCPM that is told counts (ours)
-    selector: Literal["rcpm", "counting", "recent", "random", "oracle", "none"] = "rcpm"
+    # none: the ablation w/o RCPM; ours: counting, RCPM that is told counts, and pointer, the events that p points at
+    selector: Literal["rcpm", "counting", "pointer", "recent", "random", "oracle", "none"] = "rcpm"
     k: int = 4  # events of the curriculum
     tau: float = 0.5  # temperature of p
     user_buckets: int = 2000  # user ids are hashed into as many
     loss: LossConfig = field(default_factory=LossConfig)
     prefix_share: float = 0.0  # ours: share of pre-training samples that also see a random prefix
+    pointer: bool = False  # ours: also point at the history, see models/pointer.py
+    pointing: PointerConfig = field(default_factory=PointerConfig)  # read with pointer alone
 
     def __post_init__(self) -> None:
         check_sizes(self)
@@ -65,17 +68,22 @@ def pretraining_rclrec(config: RCLRecConfig, materials: Materials) -> RCLRec:
     """
     check_codes(config.backbone, materials)
     selector = Sometimes(RandomK(k=config.k), share=config.prefix_share) if config.prefix_share else None
-    return RCLRec(backbone=Backbone(config.backbone), codes=materials.catalog.codes, selector=selector)
+    codes, sizes = materials.catalog.codes, config.backbone
+    backbone, pointer = Backbone(sizes), None
+    if config.pointer:
+        pointer = Pointer(config=config.pointing, codes=codes, behaviors=sizes.behaviors, d=sizes.d)
+    loss = LossConfig(generation=config.loss.generation)
+    return RCLRec(backbone=backbone, codes=codes, selector=selector, loss=loss, pointer=pointer)
 
 
 def finetuning_rclrec(config: RCLRecConfig, materials: Materials, trained: RCLRec) -> RCLRec:
     """The backbone behind its selector, and a frozen copy for the quality-aware loss.
 
     Raises:
-        InputError: the oracle is asked for where the truth is not known.
+        InputError: the oracle is asked for where the truth is not known, or the pointer's choice where there is none.
     """
     backbone = trained.backbone
-    selector = build_selector(config, materials, backbone)
+    selector = build_selector(config, materials, trained)
     return RCLRec(
         backbone=backbone,
         codes=materials.catalog.codes,
@@ -83,12 +91,17 @@ def finetuning_rclrec(config: RCLRecConfig, materials: Materials, trained: RCLRe
         loss=config.loss,
         reference=backbone if config.loss.lambda_qual and selector is not None else None,
         journey=materials.journey,
+        pointer=trained.pointer,
     )
 
 
-def build_selector(config: RCLRecConfig, materials: Materials, backbone: Backbone) -> nn.Module | None:
-    """The selector that the config names, see models/curriculum.py."""
+def build_selector(config: RCLRecConfig, materials: Materials, trained: RCLRec) -> nn.Module | None:
+    """The selector that the config names, see models/curriculum.py and models/pointer.py."""
     k = config.k
+    if config.selector == "pointer":
+        if trained.pointer is None:
+            raise InputError("selector: found pointer without a pointer, expected --model.pointer True")
+        return PointedK(k=k, pointer=trained.pointer)
     if config.selector == "oracle":
         if materials.journey is None:
             raise InputError(f"{materials.folder}: truth.parquet not found, the oracle needs a simulated shop")
@@ -100,15 +113,19 @@ def build_selector(config: RCLRecConfig, materials: Materials, backbone: Backbon
         )
         return RCPM(
             d=sizes.d, k=k, tau=config.tau, max_history=sizes.max_history, profiles=profiles,
-            behavior_embedding=backbone.behavior_embedding,
+            behavior_embedding=trained.backbone.behavior_embedding,
             codes=materials.catalog.codes if config.selector == "counting" else None,
         )  # fmt: skip
     return {"recent": RecentK(k=k), "random": RandomK(k=k), "none": None}[config.selector]
 
 
 def _rclrec_of_first(config: RCLRecConfig) -> RCLRecConfig:
-    plain = RCLRecConfig(backbone=config.backbone, prefix_share=config.prefix_share)
-    return replace(plain, k=config.k) if config.prefix_share else plain
+    read = RCLRecConfig(backbone=config.backbone, prefix_share=config.prefix_share, pointer=config.pointer)
+    if config.prefix_share:
+        read = replace(read, k=config.k)
+    if config.pointer:
+        read = replace(read, pointing=config.pointing, loss=LossConfig(generation=config.loss.generation))
+    return read
 
 
 def _same(config: Any) -> Any:

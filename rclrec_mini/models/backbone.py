@@ -191,6 +191,7 @@ class DecoderState(NamedTuple):
     prefix_bias: Tensor  # (B, 1, 1, P)
     own: list[KeysValues]
     written: Tensor  # sum of the token embeddings of each beam (B, G, d)
+    pointing: Any = None  # a models.pointer.Pointing at the history, where the model has one
 
 
 def run(

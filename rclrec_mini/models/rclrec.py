@@ -15,16 +15,18 @@ from rclrec_mini.checks import at_least
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import Backbone, DecoderState
 from rclrec_mini.models.curriculum import RCPM, Selection, journey_mask, recovery
+from rclrec_mini.models.pointer import Pointer
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the losses. The defaults are the paper's; `prefix_loss` and `supervision` are repairs of ours."""
+    """Weights of the losses. The defaults are the paper's; the last three are ours."""
 
     lambda_qual: float = 0.1  # weight of the quality-aware loss, eq. 9; 0 is the ablation without it
     margin: float = 0.1  # m of eq. 8, nats a token
     prefix_loss: float = 1.0  # ours: weight of the prefix tokens in eq. 6; the paper's is 1
     supervision: float = 0.0  # ours: weight of the cross-entropy that shows p the events like the target
+    generation: float = 0.0  # ours: with a pointer, weight of the target's NLL under generation alone
 
     def __post_init__(self) -> None:
         at_least(self, 0, "lambda_qual", "margin", "prefix_loss", "supervision")
@@ -41,6 +43,8 @@ class RCLRec(nn.Module):
         reference: the backbone after pre-training, theta_0 of eq. 7. A frozen copy is kept; None switches the
             quality-aware loss off.
         journey: truth of a simulated shop (N,), read by `diagnostics` alone.
+        pointer: ours; the target's likelihood is then the mixture of models/pointer.py. None, as in the paper, for
+            generation alone.
     """
 
     def __init__(
@@ -52,10 +56,12 @@ class RCLRec(nn.Module):
         loss: LossConfig | None = None,
         reference: Backbone | None = None,
         journey: Tensor | None = None,
+        pointer: Pointer | None = None,
     ):
         super().__init__()
         self.backbone = backbone
         self.selector = selector
+        self.pointer = pointer
         self.loss = loss or LossConfig()
         self.reference = copy.deepcopy(reference).requires_grad_(False) if reference is not None else None
         self.register_buffer("codes", codes, persistent=False)
@@ -102,6 +108,10 @@ class RCLRec(nn.Module):
         codes = self.codes[events.item]
         history = self.backbone.encode(codes, events.behavior, events.mask)
         nll = token_nll(self.backbone.decode_all(history, events.mask, events.behavior, codes), codes).sum(-1)
+        if self.pointer is not None:
+            same = events.item[:, :, None] == events.item[:, None]
+            mixed = -self.pointer.all(events, history).mix(-nll, same)
+            nll = mixed + self.loss.generation * nll
         predicted = events.mask & F.pad(events.mask, (1, 0))[:, :-1]
         return nll * predicted, predicted
 
@@ -115,10 +125,16 @@ class RCLRec(nn.Module):
             history, batch.mask, batch.target_behavior, prefix, selection.valid, target, selection.weight
         )
         nll = token_nll(logits, torch.cat([prefix, target[:, None]], dim=1))  # (B, k + 1, L)
+        generated = nll[:, -1].sum(-1)  # (B,)
         terms = {
-            "target": nll[:, -1].sum(-1),
+            "target": generated,
             "prefix": (nll[:, :-1].sum(-1) * selection.valid).sum(-1),
         }
+        if self.pointer is not None:
+            same = batch.item == batch.target_item[:, None]
+            pointing = self.pointer.next(batch, history)
+            terms["target"] = -pointing.mix(-generated[:, None], same[:, None])[:, 0]
+            terms["generation"] = generated
         if self.reference is not None and self.loss.lambda_qual:
             terms["quality"] = F.relu(self.loss.margin - (self.base_nll(batch) - nll[:, -1].mean(-1)))
         if selection.scores is not None and self.loss.supervision:
@@ -151,6 +167,7 @@ class RCLRec(nn.Module):
             "prefix": loss.prefix_loss,
             "quality": loss.lambda_qual,
             "supervision": loss.supervision,
+            "generation": loss.generation,
         }
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -210,7 +227,10 @@ class RCLRec(nn.Module):
         history = self.encode(batch)
         selection = self.select(history, batch)
         prefix = self.prefix_codes(selection, batch)
-        return self.backbone.start(history, batch.mask, batch.target_behavior, prefix, selection.valid)
+        state, logits = self.backbone.start(history, batch.mask, batch.target_behavior, prefix, selection.valid)
+        if self.pointer is not None:
+            state = state._replace(pointing=self.pointer.next(batch, history))
+        return state, logits
 
     def step(self, state: DecoderState, tokens: Tensor, parents: Tensor, level: int) -> tuple[DecoderState, Tensor]:
         """Beam search: append the tokens (B, W) chosen at `level`, logits (B, W, V) of the next."""
