@@ -7,7 +7,7 @@ extended by the children of its node, and the best W extensions of a user surviv
     level 1    (0) -> (0,0) -2.0  (0,1) -3.1    (2) -> (2,0) -0.9
     survive    (0,0) -2.0  (2,0) -0.9           ranked: item of (2,0), item of (0,0)
 
-The score of an item is its natural log-likelihood, sum_l log softmax(logits_l)[z_l]. The softmax is over all V codes of the level, not
+The score of an item is sum_l log softmax(logits_l)[z_l]. The softmax is over all V codes of the level, not
 renormalised over those that the trie allows: probability that the model gives to impossible tuples is lost to
 every item alike, and scores are the log-likelihoods that training maximises.
 
@@ -31,8 +31,7 @@ from rclrec_mini.semantic_ids.catalog import Catalog
 
 class GenerativeModel(Protocol):
     """What beam search asks of a model. `State` is the model's own: it holds what all beams of a user share once
-    a user, and what differs once a beam. A state may have a `pointing` (models.pointer.Pointing, G = 1), then the mixture
-    ranks."""
+    a user, and what differs once a beam. If it holds a `pointing` (models.pointer.Pointing), the mixture ranks."""
 
     def start(self, batch: Batch) -> tuple[Any, Tensor]:
         """Encode the histories and run any forced prefix: state, logits (B, V) of the target's first token."""
@@ -79,10 +78,9 @@ def beam_search(model: GenerativeModel, batch: Batch, catalog: Catalog, *, beams
     copies = _Copies(catalog, batch.item, pointing) if (pointing := getattr(state, "pointing", None)) else None
     for level in range(catalog.levels):
         child, token, exists = _children(catalog, level, node)  # (B, W, C)
-        total = spelled = generated.unsqueeze(-1) + log_softmax_at(logits, token)
-        if copies is not None:
-            total = copies.mix(level, node, score > float("-inf"), child, spelled)
-        total = total.masked_fill(~exists, float("-inf")).flatten(1)  # (B, W * C)
+        spelled = (generated.unsqueeze(-1) + log_softmax_at(logits, token)).masked_fill(~exists, float("-inf"))
+        total = spelled if copies is None else copies.mix(level, node, score > float("-inf"), child, exists, spelled)
+        total = total.flatten(1)  # (B, W * C)
         best = first_best(total, beams)  # (B, W), ascending, so that beams stay in the order of their nodes
         score, node = total.gather(1, best), child.flatten(1).gather(1, best)
         generated = spelled.flatten(1).gather(1, best)
@@ -118,14 +116,16 @@ class _Copies:
         self.mass, self.rest = pointing.log_copy[:, 0].exp(), pointing.log_rest[:, :, None]  # (B, T), (B, 1, 1)
         self.node = torch.zeros_like(item)  # that the path of each event goes through (B, T)
 
-    def mix(self, level: int, node: Tensor, alive: Tensor, child: Tensor, spelled: Tensor) -> Tensor:
+    def mix(
+        self, level: int, node: Tensor, alive: Tensor, child: Tensor, exists: Tensor, spelled: Tensor
+    ) -> Tensor:  # fmt: skip
         """Log of the mixture's mass of the children (B, W, C) of live beams at `node` (B, W), which generation spells
         with log-probability `spelled` (B, W, C)."""
         here = (self.node[:, None] == node[:, :, None]) & alive[:, :, None]  # (B, W, T)
         self.node = self.catalog.child_of(level, self.node, self.codes[..., level])
         slot = (self.node[:, None] - child[:, :, :1]).clamp(0, child.shape[-1] - 1)  # of a beam's children, where here
         copied = torch.zeros_like(spelled).scatter_add_(2, slot, (self.mass[:, None] * here).to(spelled.dtype))
-        return torch.logaddexp(copied.log(), self.rest + spelled)
+        return torch.logaddexp(copied.log(), self.rest + spelled).masked_fill(~exists, float("-inf"))
 
 
 def log_softmax_at(logits: Tensor, token: Tensor) -> Tensor:

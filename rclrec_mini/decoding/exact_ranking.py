@@ -4,6 +4,8 @@ Memory holds the scores of one chunk and the best items so far, whatever the num
 
     chunk 0     items 0..2    1.0  3.0  2.0      best 2: item 1 (3.0), item 2 (2.0)
     chunk 1     items 3..4    2.0  5.0           best 2: item 4 (5.0), item 1 (3.0)
+
+A model with a pointer ranks by the mixture of models/pointer.py; its scores are then log-likelihoods.
 """
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.beam_search import first_best
 from rclrec_mini.files import InputError
+from rclrec_mini.models.pointer import Pointing
 from rclrec_mini.models.recommender import ItemRecommender
 
 CELLS = 16_000_000  # scores held at once, 64 MB
@@ -36,19 +39,44 @@ def exact_ranking(model: ItemRecommender, batch: Batch, *, k: int, cells: int = 
     """
     if k < 1:
         raise InputError(f"k: found {k}, expected at least 1")
-    query = model.query(batch)
+    query, pointer = model.query(batch), getattr(model, "pointer", None)
     vectors, bias = model.items()
     chunk = max(1, cells // max(1, len(query)))
     item = torch.empty(len(query), 0, dtype=torch.int64, device=query.device)
     score = query.new_empty(len(query), 0)
+    total = query.new_full((len(query), 1), float("-inf"))  # log of the softmax's denominator
     for first in range(0, len(vectors), chunk):
         new = torch.addmm(bias[first : first + chunk], query, vectors[first : first + chunk].T)  # (B, chunk)
+        if pointer is not None:
+            total = torch.logaddexp(total, new.logsumexp(1, keepdim=True))
         place = first_best(new, k)
         score = torch.cat([score, new.gather(1, place)], dim=1)
         item = torch.cat([item, place + first], dim=1)
         place = first_best(score, k)
         score, item = score.gather(1, place), item.gather(1, place)
+    if pointer is not None:
+        history = (vectors[batch.item] * query[:, None]).sum(-1) + bias[batch.item]  # (B, T)
+        item, score = _with_copies(item, score - total, batch, history - total, pointer.next(batch), k)
     score, order = score.sort(dim=1, descending=True, stable=True)
     missing = max(0, k - item.shape[1])
     pad = torch.nn.functional.pad
     return pad(item.gather(1, order), (0, missing), value=-1), pad(score, (0, missing), value=float("-inf"))
+
+
+def _with_copies(
+    item: Tensor, score: Tensor, batch: Batch, history: Tensor, pointing: Pointing, k: int
+) -> tuple[Tensor, Tensor]:
+    """The k best items of the mixture of models/pointer.py, in the order of their numbers: they are among the k best
+    of generation, item (B, k) with log P_gen `score`, and the items of the history, whose log P_gen is (B, T)."""
+    own = batch.item.masked_fill(~batch.mask, -1)
+    same = own[:, :, None] == own[:, None]  # (B, T, T)
+    copied = (same * pointing.log_copy.exp()).sum(-1).log()
+    again = same.tril(-1).any(-1) | ~batch.mask  # what one event says of its item another need not say
+    copied = torch.logaddexp(copied, pointing.log_rest + history).masked_fill(again, float("-inf"))
+    listed = (item[:, :, None] == own[:, None]).any(-1)
+    score = (pointing.log_rest + score).masked_fill(listed, float("-inf"))
+    item, order = torch.cat([item, batch.item], 1).sort(dim=1, stable=True)
+    score = torch.cat([score, copied], 1).gather(1, order)
+    best = first_best(score, k)
+    score = score.gather(1, best)
+    return item.gather(1, best).masked_fill(score.isneginf(), -1), score

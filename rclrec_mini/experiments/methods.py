@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from rclrec_mini.checks import positive, within
+from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
@@ -151,6 +152,13 @@ class Method:
     told: tuple[str, ...] = ()  # besides the items of the history in their order
 
 
+def _sasrec(config: SASRecConfig, materials: Materials) -> SASRec:
+    pointer = None
+    if config.pointer:
+        pointer = Pointer(config=PointerConfig(), codes=materials.catalog.codes, behaviors=len(BEHAVIORS))
+    return SASRec(config=config, n_items=materials.sequences.n_items, pointer=pointer)
+
+
 def _tiger(config: TIGERConfig, materials: Materials) -> TIGER:
     check_codes(config.backbone, materials)
     return TIGER(config=config, codes=collision_catalog(materials.catalog).codes)
@@ -162,7 +170,7 @@ def _mbgen(config: MBGenConfig, materials: Materials) -> MBGen:
 
 
 METHODS = {
-    "sasrec": Method("SASRec", SASRecConfig, lambda c, m: SASRec(config=c, n_items=m.sequences.n_items)),
+    "sasrec": Method("SASRec", SASRecConfig, _sasrec),
     "bert4rec": Method("BERT4Rec", BERT4RecConfig, lambda c, m: BERT4Rec(config=c, n_items=m.sequences.n_items)),
     "pbat": Method(
         "PBAT",

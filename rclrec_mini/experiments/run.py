@@ -154,10 +154,14 @@ def from_description(settings: dict[str, Any]) -> ExperimentConfig:
     return ExperimentConfig(model=model, **stages, **settings)
 
 
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+
+
 def _dataclass(kind: type, values: dict[str, Any]) -> Any:
     types = typing.get_type_hints(kind)
     parts = {
-        name: _dataclass(types[name], value) if dataclasses.is_dataclass(types[name]) else value
+        name: _dataclass(types[name], value) if dataclasses.is_dataclass(types[name]) else _hashable(value)
         for name, value in values.items()
     }
     return kind(**parts)

@@ -47,6 +47,7 @@ class PointerConfig:
     decay: float = 10.0  # events in which the decayed counts forget to 1/e
     content: bool = False  # whether the states of the encoder take part in the scores
     dropout: float = 0.0  # share of the hidden units dropped in training
+    hard: bool = True  # train as if an item of the history were always copied and any other always generated
 
 
 class Pointing(NamedTuple):
@@ -63,11 +64,12 @@ class Pointing(NamedTuple):
         """log p over the events (B, G, T); nan where there is none."""
         return self.log_copy - self.log_copy.logsumexp(-1, keepdim=True)
 
-    def mix(self, log_generated: Tensor, same: Tensor) -> Tensor:
+    def mix(self, log_generated: Tensor, same: Tensor, *, hard: bool = False) -> Tensor:
         """log P of an item a target: log_generated (B, G), log P_gen; same (B, G, T), which events are of that item."""
         least = torch.finfo(self.log_copy.dtype).min  # finite, so that nothing to copy has a gradient
         copied = self.log_copy.masked_fill(~same, least).clamp(min=least).logsumexp(-1)
-        return torch.logaddexp(copied, self.log_rest + log_generated)
+        generated = self.log_rest + log_generated
+        return torch.where(copied > least / 2, copied, generated) if hard else torch.logaddexp(copied, generated)
 
 
 class Pointer(nn.Module):
@@ -86,17 +88,17 @@ class Pointer(nn.Module):
         self.register_buffer("codes", codes, persistent=False)
         width, told = config.width, 2 * (codes.shape[1] + 1) * behaviors + len(config.days) + len(config.ages)
         self.score = nn.Sequential(
-            nn.Linear(told, width), nn.GELU(), nn.Dropout(config.dropout),
-            nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1),
+            nn.Linear(told, width), nn.ReLU(), nn.Dropout(config.dropout),
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1),
         )  # fmt: skip
-        self.none = nn.Sequential(nn.Linear(3 * behaviors, width), nn.GELU(), nn.Linear(width, 1))
+        self.none = nn.Sequential(nn.Linear(3 * behaviors, width), nn.ReLU(), nn.Linear(width, 1))
         if config.content:
             self.query, self.key = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
             self.trust = nn.Embedding(behaviors, 1)  # in content, by the target's behaviour; none at first
             nn.init.zeros_(self.trust.weight)
 
     def all(self, events: Events, states: Tensor | None = None) -> Pointing:
-        """Every event as a target, from the events before it: G = T. `states` (B, T, d) are those of a causal encoder."""
+        """Every event as a target, from the events before it: G = T. `states` (B, T, d) must be causal."""
         return self._point(events, torch.arange(events.mask.shape[1], device=events.mask.device), states)
 
     def next(self, batch: Batch, states: Tensor | None = None) -> Pointing:
@@ -105,6 +107,16 @@ class Pointer(nn.Module):
         states = F.pad(states, (0, 0, 0, 1)) if self.config.content else None  # the target has none
         pointing = self._point(batch.with_target(), last, states)
         return pointing._replace(log_copy=pointing.log_copy[:, :, :-1])
+
+    def nll_of_all(self, nll: Tensor, events: Events, states: Tensor | None = None) -> Tensor:
+        """Negative log-likelihood of every event under the mixture, from `nll` under generation: (B, T) -> (B, T)"""
+        same = events.item[:, :, None] == events.item[:, None]
+        return -self.all(events, states).mix(-nll, same, hard=self.config.hard)
+
+    def nll_of_next(self, nll: Tensor, batch: Batch, states: Tensor | None = None) -> Tensor:
+        """The same for the target of each sample: (B,) -> (B,)"""
+        same = (batch.item == batch.target_item[:, None])[:, None]
+        return -self.next(batch, states).mix(-nll[:, None], same, hard=self.config.hard)[:, 0]
 
     def _point(self, events: Events, target: Tensor, states: Tensor | None) -> Pointing:
         """Targets at the places `target` (G,) of the events (B, T)."""
@@ -122,9 +134,8 @@ class Pointer(nn.Module):
 
     @torch.no_grad()
     def _told(self, events: Events, target: Tensor, j: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """What is known of each pair of a target j and an event t before it, (B, P, -), and of the events before each
-        target as a whole, (B, G, 3 C): log(1 + n) of all and of those whose item had come before, the target's behaviour.
-        """
+        """What is known of each pair of a target j and an event t before it, (B, P, -), and of each target's history,
+        (B, G, 3 C): log(1 + n) of its events, and of those whose item had come before; the target's behaviour."""
         own = self.codes[events.item]  # (B, T, L)
         agree = (own[:, :, None] == own[:, None]).float().cumprod(-1)  # (B, S, T, L)
         kind = F.one_hot(events.behavior, self.behaviors).float()  # (B, T, C)
@@ -155,8 +166,8 @@ class Pointer(nn.Module):
 
 
 class PointedK(nn.Module):
-    """The k events that the pointer's p points at, as a selector: RCPM's p and the pointer's are then one. No gradient of
-    the prefix reaches it, since pointing trains it already.
+    """The k events that the pointer's p points at, as a selector: RCPM's p and the pointer's are then one. No gradient
+    of the prefix reaches it, since pointing trains it already.
 
     Args:
         k: events to select.

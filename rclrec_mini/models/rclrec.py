@@ -109,9 +109,7 @@ class RCLRec(nn.Module):
         history = self.backbone.encode(codes, events.behavior, events.mask)
         nll = token_nll(self.backbone.decode_all(history, events.mask, events.behavior, codes), codes).sum(-1)
         if self.pointer is not None:
-            same = events.item[:, :, None] == events.item[:, None]
-            mixed = -self.pointer.all(events, history).mix(-nll, same)
-            nll = mixed + self.loss.generation * nll
+            nll = self.pointer.nll_of_all(nll, events, history) + self.loss.generation * nll
         predicted = events.mask & F.pad(events.mask, (1, 0))[:, :-1]
         return nll * predicted, predicted
 
@@ -131,10 +129,7 @@ class RCLRec(nn.Module):
             "prefix": (nll[:, :-1].sum(-1) * selection.valid).sum(-1),
         }
         if self.pointer is not None:
-            same = batch.item == batch.target_item[:, None]
-            pointing = self.pointer.next(batch, history)
-            terms["target"] = -pointing.mix(-generated[:, None], same[:, None])[:, 0]
-            terms["generation"] = generated
+            terms["target"], terms["generation"] = self.pointer.nll_of_next(generated, batch, history), generated
         if self.reference is not None and self.loss.lambda_qual:
             terms["quality"] = F.relu(self.loss.margin - (self.base_nll(batch) - nll[:, -1].mean(-1)))
         if selection.scores is not None and self.loss.supervision:

@@ -1,5 +1,7 @@
 """Exact ranking against a full sort, whatever the size of a chunk."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,6 +10,7 @@ from torch.testing import assert_close
 
 from rclrec_mini.decoding.exact_ranking import exact_ranking
 from rclrec_mini.files import InputError
+from rclrec_mini.models.pointer import Pointing
 
 D = 5
 
@@ -47,3 +50,27 @@ def test_faults():
     model.q[1, 3] = float("nan")
     with pytest.raises(FloatingPointError, match="nan"):
         exact_ranking(model, None, k=3, cells=4)
+
+
+@given(st.integers(1, 5), st.integers(2, 19), st.integers(1, 11), st.integers(1, 97), st.integers(0, 10**6))
+def test_with_a_pointer_equals_a_sort_of_the_mixture(users, items, k, cells, seed):
+    g = torch.Generator().manual_seed(seed)
+    model = Table(users, items, seed)
+    length = 7
+    item = torch.randint(0, items, (users, length), generator=g)
+    mask = torch.arange(length) >= torch.randint(0, length + 1, (users, 1), generator=g)
+    scores = torch.randn(users, 1, length + 1, generator=g)
+    scores[:, 0, :-1] = scores[:, 0, :-1].masked_fill(~mask, float("-inf"))
+    mass = scores.log_softmax(-1)
+    pointing = Pointing(mass[..., :-1], mass[..., -1])
+    model.pointer = SimpleNamespace(next=lambda batch: pointing)
+    found, score = exact_ranking(model, SimpleNamespace(item=item, mask=mask), k=k, cells=cells)
+    generated = (model.q @ model.v.T + model.b).softmax(-1)
+    for user in range(users):
+        p = generated[user] * pointing.log_rest[user].exp()
+        for t in range(length):
+            p[item[user, t]] += pointing.log_copy[user, 0, t].exp()
+        kept = found[user][found[user] >= 0]
+        assert len(kept) == len(set(kept.tolist())) == min(k, items)
+        assert_close(score[user, : len(kept)], p[kept].log(), atol=1e-4, rtol=1e-4)
+        assert_close(score[user, : len(kept)], p.sort(descending=True).values[: len(kept)].log(), atol=1e-4, rtol=1e-4)

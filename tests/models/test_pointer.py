@@ -162,7 +162,7 @@ def test_neither_padding_nor_the_rest_of_the_batch_matters(model, sequences, bat
 
 @pytest.mark.parametrize("beams", [2, 5, 27])
 def test_the_search_is_that_of_the_mixture(model, codes, batch, beams):
-    """With as many beams as items the ranking is exhaustive; with fewer, a search in plain Python over prefix masses."""
+    """As many beams as items: exhaustive ranking. Fewer: a search in plain Python over the masses of prefixes."""
     catalog = Catalog(codes, n_codes=CODES)
     items, scores = beam_search(model, batch, catalog, beams=beams, k=2)
     truth = log_likelihoods(model, batch)
@@ -171,7 +171,9 @@ def test_the_search_is_that_of_the_mixture(model, codes, batch, beams):
         alive = [()]
         for level in range(LEVELS):
             mass = {
-                (*prefix, z): sum(truth[b, i].exp().item() for i, c in enumerate(tuples) if c[: level + 1] == (*prefix, z))
+                (*prefix, z): sum(
+                    truth[b, i].exp().item() for i, c in enumerate(tuples) if c[: level + 1] == (*prefix, z)
+                )
                 for prefix in alive
                 for z in range(CODES)
             }
@@ -227,7 +229,9 @@ def test_the_pointer_learns_to_copy_where_generation_cannot(model, codes):
     item[:, 6] = item[:, 5] = item[np.arange(64), twice]
     shuffled = np.concatenate([rng.permuted(item[:, :6], axis=1), item[:, 6:]], axis=1)
     n = shuffled.size
-    log = Sequences(shuffled.ravel().astype(np.int32), np.zeros(n, np.int8), np.zeros(n, np.int64), np.arange(65) * 7, ITEMS)
+    log = Sequences(
+        shuffled.ravel().astype(np.int32), np.zeros(n, np.int8), np.zeros(n, np.int64), np.arange(65) * 7, ITEMS
+    )
     batch = log.batch(np.arange(64) * 7 + 6, HISTORY)
     optimizer = torch.optim.Adam(model.pointer.parameters(), 0.02)
     for _ in range(120):

@@ -34,6 +34,7 @@ from rclrec_mini.models.backbone import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.dropout import Dropout
 from rclrec_mini.models.initialization import start_as_copier
+from rclrec_mini.models.pointer import Pointer
 from rclrec_mini.models.sizes import check_sizes
 
 
@@ -49,10 +50,12 @@ class SASRecConfig:
     max_history: int = 50  # T, events
     loss: Literal["softmax", "bce"] = "softmax"  # bce is the original
     negatives: int = 0  # items drawn for a sampled softmax; 0 for the softmax over all
+    pointer: bool = False  # ours: also point at the history, see models/pointer.py; with softmax alone
 
     def __post_init__(self) -> None:
         check_sizes(self)
         check(self, loss=(self.loss in ("softmax", "bce"), "softmax or bce"))
+        check(self, pointer=(not self.pointer or self.loss == "softmax", "False with loss bce, no likelihood to mix"))
 
 
 class SASRecLayer(nn.Module):
@@ -94,12 +97,14 @@ class SASRec(nn.Module):
     Args:
         config: the sizes.
         n_items: N.
+        pointer: ours, see models/pointer.py; None for the method as it is.
     """
 
     every_event = True
 
-    def __init__(self, *, config: SASRecConfig, n_items: int):
+    def __init__(self, *, config: SASRecConfig, n_items: int, pointer: Pointer | None = None):
         super().__init__()
+        self.pointer = pointer
         self.config = config
         self.max_history = config.max_history
         self.item_embedding = nn.Embedding(n_items, config.d)
@@ -152,11 +157,14 @@ class SASRec(nn.Module):
         item = batch.with_target().item[:, 1:]
         nll = self._nll(x[batch.mask], item[batch.mask])  # no logits where there is no event
         nll = nll.new_zeros(batch.mask.shape).masked_scatter(batch.mask, nll)  # (B, T)
+        if self.pointer is not None:
+            nll = self.pointer.nll_of_all(F.pad(nll, (1, 0)), batch.with_target())[:, 1:]
         return {"loss": mean_over_events(nll, batch.mask), "target_nll": nll[:, -1].detach().mean()}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Predict the target alone."""
-        loss = self._nll(self.query(batch), batch.target_item).mean()
+        nll = self._nll(self.query(batch), batch.target_item)
+        loss = (nll if self.pointer is None else self.pointer.nll_of_next(nll, batch)).mean()
         return {"loss": loss, "target_nll": loss.detach()}
 
     def _nll(self, x: Tensor, item: Tensor) -> Tensor:
