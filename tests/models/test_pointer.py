@@ -48,7 +48,7 @@ def batch(sequences) -> Batch:
 
 def pointer_of(codes, *, content: bool = True) -> Pointer:
     torch.manual_seed(7)
-    pointer = Pointer(config=PointerConfig(width=11, content=content), codes=codes, behaviors=4, d=26)
+    pointer = Pointer(config=PointerConfig(width=11, content=content, hard=False), codes=codes, behaviors=4, d=26)
     if content:
         torch.nn.init.normal_(pointer.trust.weight)
     return pointer
@@ -82,6 +82,16 @@ def test_the_mixture_of_the_head_of_the_module():
     same = torch.tensor([[[True, False, True], [False, True, False], [False, False, False]]])
     found = Pointing(log_copy, torch.tensor([[0.2]]).log()).mix(torch.tensor([[0.1, 0.1, 0.8]]).log(), same)
     assert_close(found.exp(), torch.tensor([[0.58, 0.26, 0.16]]))
+
+
+def test_a_hard_likelihood_knows_where_a_target_comes_from():
+    """An item of the history as if always copied, any other as if always generated: never above the mixture."""
+    log_copy = torch.tensor([0.5, 0.3, 0.2]).mul(0.8).log().expand(1, 3, 3)
+    same = torch.tensor([[[True, False, True], [False, True, False], [False, False, False]]])
+    pointing, generated = Pointing(log_copy, torch.tensor([[0.2]]).log()), torch.tensor([[0.1, 0.1, 0.8]]).log()
+    found = pointing.mix(generated, same, hard=True)
+    assert_close(found.exp(), torch.tensor([[0.56, 0.24, 0.16]]))
+    assert (found <= pointing.mix(generated, same)).all()
 
 
 @pytest.mark.parametrize("history", ["as it is", "one event", "none"])
