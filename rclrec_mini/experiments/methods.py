@@ -1,7 +1,7 @@
 """Every method of the comparison: its config, and how its model is made for either stage of training.
 
 A method is known by the name of its config in `METHODS`. Stage one trains `first(config, materials)`, stage two
-`second(config, materials, trained)`, which for all but RCLRec is the same model.
+`second(config, materials, trained)`, which for all but RCLRec and what is built on it is the same model.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from typing import Any, Literal
 from torch import nn
 
 from rclrec_mini.checks import positive, within
-from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
@@ -49,6 +48,14 @@ class RCLRecConfig:
         within(self, 1, self.backbone.max_prefix, "k")
         within(self, 0, 1, "prefix_share")
         positive(self, "tau")
+
+
+@dataclass(frozen=True)
+class PointingConfig(RCLRecConfig):
+    """Ours: the backbone with a pointer, and without a curriculum unless one is asked for."""
+
+    selector: Literal["rcpm", "counting", "pointer", "recent", "random", "oracle", "none"] = "none"
+    pointer: bool = True
 
 
 def check_codes(backbone: BackboneConfig, materials: Materials) -> None:
@@ -155,7 +162,8 @@ class Method:
 def _sasrec(config: SASRecConfig, materials: Materials) -> SASRec:
     pointer = None
     if config.pointer:
-        pointer = Pointer(config=PointerConfig(), codes=materials.catalog.codes, behaviors=len(BEHAVIORS))
+        codes, behaviors = materials.catalog.codes, BackboneConfig.behaviors
+        pointer = Pointer(config=PointerConfig(), codes=codes, behaviors=behaviors)
     return SASRec(config=config, n_items=materials.sequences.n_items, pointer=pointer)
 
 
@@ -188,6 +196,14 @@ METHODS = {
     ),
     "rclrec": Method(
         "RCLRec", RCLRecConfig, pretraining_rclrec, finetuning_rclrec, _rclrec_of_first, told=(TARGET, BEHAVIORS, USER)
+    ),
+    "pointing": Method(
+        "pointing (ours)",
+        PointingConfig,
+        pretraining_rclrec,
+        finetuning_rclrec,
+        _rclrec_of_first,
+        told=(TARGET, BEHAVIORS, TIME),
     ),
 }
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from rclrec_mini.experiments.methods import METHODS, RCLRecConfig
+from rclrec_mini.experiments.methods import METHODS, PointingConfig, RCLRecConfig
 from rclrec_mini.experiments.run import ExperimentConfig
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import BackboneConfig
@@ -31,6 +31,7 @@ SMALL_MODELS: dict[str, Any] = {
     "mbgen": MBGenConfig(backbone=MINI_BACKBONE),
     "gear": GEARConfig(**MINI),
     "rclrec": RCLRecConfig(backbone=MINI_BACKBONE),
+    "pointing": PointingConfig(backbone=MINI_BACKBONE),
 }
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": SMALL_MODELS,
@@ -44,6 +45,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "mbgen": MBGenConfig(),
         "gear": GEARConfig(**FULL),
         "rclrec": RCLRecConfig(),
+        "pointing": PointingConfig(),
     },
 }
 TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
@@ -67,6 +69,7 @@ SCHEDULES = {
     "pbat": {"max_steps": 1_200, "batch_size": 64},
     "hstu": {"max_steps": 10_000},
     "mbgen": {"max_steps": 2_000},
+    "pointing": {"max_steps": 4_500},
 }
 
 

@@ -156,7 +156,8 @@ class Pointer(nn.Module):
         towards = kind[:, target]
         pairs = torch.cat([*counts, days, ages, kind[:, t], towards[:, j]], -1)
         past = before @ torch.cat([here, here * repeated[..., None]], -1)
-        return pairs, torch.cat([past.log1p(), towards], -1)
+        dtype = self.none[0].weight.dtype
+        return pairs.to(dtype), torch.cat([past.log1p(), towards], -1).to(dtype)
 
     def _agreement(self, states: Tensor, target: Tensor, behavior: Tensor) -> Tensor:
         """What the state before each target and the state of each event have in common: (B, T', d) -> (B, G T)"""
