@@ -25,7 +25,7 @@ FULL = {"d": 256, "heads": 8, "layers": 4, "dropout": 0.1}
 SMALL_MODELS: dict[str, Any] = {
     "sasrec": SASRecConfig(**MINI, ffn=256),
     "bert4rec": BERT4RecConfig(**MINI, ffn=256, last_share=0.2),
-    "pbat": PBATConfig(**{**MINI, "d": 32}),  # a mean and a covariance of 32 each
+    "pbat": PBATConfig(**MINI),
     "hstu": HSTUConfig(**MINI),
     "tiger": TIGERConfig(backbone=replace(MINI_BACKBONE, behaviors=1)),
     "mbgen": MBGenConfig(backbone=MINI_BACKBONE),
@@ -66,7 +66,7 @@ TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
 SCHEDULES = {
     "sasrec": {"max_steps": 10_000},
     "bert4rec": {"max_steps": 2_500, "batch_size": 64},
-    "pbat": {"max_steps": 1_200, "batch_size": 64},
+    "pbat": {"max_steps": 1_400, "batch_size": 32},
     "hstu": {"max_steps": 10_000},
     "mbgen": {"max_steps": 2_000},
     "pointing": {"max_steps": 4_500},

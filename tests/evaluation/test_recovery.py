@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rclrec_mini.data.sequences import Sequences
-from rclrec_mini.evaluation.recovery import attention_recovery, most_attended
+from rclrec_mini.evaluation.recovery import attention_entropy, attention_recovery, most_attended
 from rclrec_mini.models.baselines.hstu import HSTU, HSTUConfig
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 
@@ -67,3 +67,31 @@ def test_attention_of_the_baselines_as_a_loop_ranks_it(method):
         hits = true[chosen].sum() if true.any() else np.nan
         assert found["precision"][i] == pytest.approx(hits / len(chosen), nan_ok=True)
         assert found["recall"][i] == pytest.approx(hits / max(1, true.sum()), nan_ok=True)
+
+
+class Masked(torch.nn.Module):
+    """Looks at all places alike in its first layer, at itself alone in the second, at itself and the newest event in
+    one head of the third."""
+
+    max_history = 5
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def masked_attention(self, batch):
+        exists = torch.cat([batch.mask, torch.ones_like(batch.mask[:, :1])], dim=1).float()
+        even = exists / exists.sum(1, keepdim=True)
+        own = torch.zeros_like(exists)
+        own[:, -1] = 1
+        half = own / 2
+        half[:, -2] = 0.5
+        return self.weight * torch.stack([even, even, own, own, own, half], dim=1).unflatten(1, (3, 2))
+
+
+@pytest.mark.parametrize("batch_size", [2, 512])
+def test_attention_entropy_by_hand(batch_size):
+    sequences = Sequences(np.zeros(10, int), np.zeros(10, np.int8), np.arange(10), np.array([0, 7, 10]), n_items=11)
+    rows = np.array([3, 6, 9])  # 3, 5 and 2 events, and itself: 4, 6 and 3 places
+    found = attention_entropy(Masked(), sequences, rows, batch_size=batch_size)
+    assert found == pytest.approx([1, 0, np.mean(np.log(2) / np.log([4, 6, 3])) / 2], abs=1e-6)

@@ -83,8 +83,8 @@ class RoutedFeedForward(nn.Module):
         x = self.norm(x)
         if self.behavior_embedding is not None:
             x = torch.cat([x, self.behavior_embedding(kind)], dim=-1)
-        x = x.unflatten(1, (-1, len(roles)))
-        return torch.stack([self.experts[role](x[:, :, i]) for i, role in enumerate(roles)], dim=2).flatten(1, 2)
+        tokens = x.unflatten(1, (-1, len(roles))).unbind(2)  # of each role (B, S / R, d)
+        return torch.stack([self.experts[r](x) for r, x in zip(roles, tokens, strict=True)], dim=2).flatten(1, 2)
 
 
 class MBGenState(NamedTuple):

@@ -6,9 +6,9 @@ with mean mu and diagonal covariance S, kept positive by ELU + 1. The parts, and
 
     distance            W(g, g') = |mu - mu'|^2 + |sqrt S - sqrt S'|^2, squared 2-Wasserstein     `root`
     fusion of two       mu = (S1 mu2 + S2 mu1) / (S1 + S2),  S = 2 S1 S2 / (S1 + S2)              `fuse`
-    fusion of three     S = 1 / sum_k 1/Sk,  mu = S sum_k muk/Sk                                  `fuse`
+    fusion of three     S = 1 / sum_k 1/Sk,  mu = S sum_k muk/Sk                                  `product`
     pattern             P_ub = fuse(user u, W behaviour b)                                        `PBAT.patterns`
-    relation            r_bb' = -W(P_ub, P_ub') E_bb', E learned                                  `PBAT.relations`
+    relation            r_bb' = -W(P_ub, P_ub') E_bb' / d, E learned                              `PBAT.relations`
     fused attention     Q_ij = fuse(query_i, W1 r_{b_i b_j}, W2 position_i)                       `FusedAttention`
                         K_ij = fuse(key_j,   W3 r_{b_i b_j}, W4 position_j)
                         A_ij = softmax_j(-W(Q_ij, K_ij) / sqrt(d/h))
@@ -19,13 +19,19 @@ with mean mu and diagonal covariance S, kept positive by ELU + 1. The parts, and
 It learns as BERT4Rec does: items of some events are replaced by [MASK], their behaviours stay, and are guessed from
 both sides. To rank, a [MASK] under the target's behaviour is put behind the history.
 
-No tensor of size T T d is needed. r takes n^2 values a user for n behaviours, so Q_ij takes only T n, one for each
-event i and behaviour of the other, and K_ij as well. And W is the squared Euclidean distance of
-phi = [mu, sqrt S], so it expands into inner products, of queries and keys as of states and items.
+As in the reference code, rows of all tables but positions are normalised before their ELU, the feed-forward has no
+residual, a state ends in an ELU, and items are scored by their raw rows, which no norm makes equally long.
+
+No tensor of size T T d is needed, and no event is compared under a relation that is not its own. r takes n^2 values a
+user for n behaviours, so Q_ij takes only T n, one for each event i and behaviour of the other, and K_ij as well. With
+events in the order of their behaviours (`Groups`), A consists of n^2 blocks, each one matrix product, because W is the
+squared Euclidean distance of phi = [mu, sqrt S] and expands into inner products, of queries and keys as of states and
+items.
 
 What differs here. The reference code's logit is +W, farther is better; ours is -W. It has four behaviours and fixes
-their number; ours is a parameter. It normalises embeddings before ELU and scores items by other values of the same
-table; here an item is one Gaussian, on both sides. It has no residual around the feed-forward layer; ours has.
+their number; ours is a parameter. Its relations grow with d, and where embeddings are normalised they drown everything
+else: at the start an event sees only those of its own behaviour, [MASK] itself, and stays there. Here r takes the mean
+over the d squares of W instead of their sum. Its head is one map for means and covariances; here there are two.
 Positions count back from the newest event, so that padding moves none. Attention starts as everywhere here
 (`initialization.py`), the head as the identity.
 """
@@ -40,7 +46,9 @@ from torch import Tensor, nn
 from rclrec_mini.checks import within
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import masked
+from rclrec_mini.models.baselines.gaussians import Gaussian, GaussianEmbedding, distances, fuse, positive, product, root
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
+from rclrec_mini.models.dropout import Dropout
 from rclrec_mini.models.initialization import start_as_copier
 from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
@@ -66,75 +74,43 @@ class PBATConfig:
         within(self, 0, 1, "mask", "last_only")
 
 
-class Gaussian(NamedTuple):
-    """Gaussians with diagonal covariance, both (..., d)."""
+class Groups(NamedTuple):
+    """Events in the order of their behaviours, so that those of one behaviour are a slice of every sample.
 
-    mean: Tensor
-    covariance: Tensor
-
-
-def positive(x: Tensor) -> Tensor:
-    """ELU + 1; a little more, because 1 + ELU rounds to 0 below -17 and covariances are divided by."""
-    return F.elu(x) + (1 + 1e-6)
-
-
-def fuse(*parts: Gaussian) -> Gaussian:
-    """Product of two or three Gaussians, the surer the weightier; of two the covariance is doubled, as in the paper."""
-    precision = [1 / part.covariance for part in parts]
-    covariance = 1 / sum(precision)
-    mean = covariance * sum(p * part.mean for p, part in zip(precision, parts, strict=True))
-    return Gaussian(mean, 2 * covariance if len(parts) == 2 else covariance)
-
-
-def root(g: Gaussian) -> Tensor:
-    """phi = [mu, sqrt S], where W(g, g') = |phi - phi'|^2: (..., d) -> (..., 2d)"""
-    return torch.cat([g.mean, g.covariance.sqrt()], dim=-1)
-
-
-def pair_distance(query: Tensor, key: Tensor, behavior: Tensor) -> Tensor:
-    """|query[i, b_j] - key[j, b_i]|^2 for all pairs of events, where b_i is the behaviour of i.
-
-    key[j, b] is put in place b_j of n, the others zero, and multiplied with all n rows of query[i]: that gives
-    query[i, b_j] . key[j, b] for every b, of which b_i is kept. One matrix product, and nothing of size T T d.
-
-    query, key (B, h, T, n, d), behavior one-hot (B, 1, T, n) -> (B, h, T, T)
+    A behaviour has as many places as the sample with most events of it; those that a sample does not fill are masked.
     """
-    placed = key[..., None, :] * behavior[..., None, :, None]  # (B, h, T, n of i, n of j, d)
-    product = query.flatten(-2) @ placed.flatten(-2).flatten(2, 3).transpose(-1, -2)  # (B, h, T, T n)
-    product = (product.unflatten(-1, (-1, query.shape[3])) * behavior[..., None, :]).sum(-1)  # (B, h, T, T)
-    of_query = query.square().sum(-1) @ behavior.transpose(-1, -2)
-    of_key = behavior @ key.square().sum(-1).transpose(-1, -2)
-    return of_query + of_key - 2 * product
 
+    place: Tensor  # of each event (B, T); S, behind all places, for padding
+    sizes: list[int]  # places of each behaviour, S in all
 
-class GaussianEmbedding(nn.Module):
-    """A table of n Gaussians."""
+    @classmethod
+    def of(cls, behavior: Tensor, mask: Tensor, n: int) -> "Groups":
+        """behavior, mask (B, T)"""
+        one = F.one_hot(behavior, n) * mask[..., None]  # (B, T, n)
+        count = one.cumsum(1)
+        largest = count[:, -1].amax(0)
+        first = largest.cumsum(0) - largest  # place of each behaviour's first event
+        place = ((first + count - 1) * one).sum(-1).masked_fill(~mask, int(largest.sum()))
+        return cls(place, largest.tolist())
 
-    def __init__(self, n: int, d: int):
-        super().__init__()
-        self.mean = nn.Embedding(n, d)
-        self.covariance = nn.Embedding(n, d)  # before ELU + 1
-        nn.init.normal_(self.mean.weight, std=d**-0.5)
-        nn.init.normal_(self.covariance.weight, std=d**-0.5)
+    def gather(self, x: Tensor, fill: int) -> Tensor:
+        """x (B, T), `fill` for places without an event -> (B, S)"""
+        places = x.new_full((len(x), sum(self.sizes) + 1), fill)
+        return places.scatter(1, self.place, x)[:, :-1]
 
-    def forward(self, index: Tensor) -> Gaussian:
-        """index (...) -> (..., d)"""
-        return Gaussian(self.mean(index), positive(self.covariance(index)))
-
-    def all(self) -> Gaussian:
-        """(n, d)"""
-        return Gaussian(self.mean.weight, positive(self.covariance.weight))
+    def scatter(self, x: Tensor) -> Tensor:
+        """Back to the order of the events, zeros for padding: (B, S, d) -> (B, T, d)"""
+        return F.pad(x, (0, 0, 0, 1)).gather(1, self.place[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class Context(NamedTuple):
     """What the layers know of the events besides their content."""
 
-    behavior: Tensor  # (B, T)
-    mask: Tensor  # (B, T)
-    kind: Gaussian  # of each event's behaviour (B, T, d)
-    position: Gaussian  # (T, d)
-    outgoing: Gaussian  # relation of each event's behaviour to all behaviours, r_{b_t c} (B, T, n, d)
-    incoming: Gaussian  # relation of all behaviours to each event's, r_{c b_t} (B, T, n, d)
+    sizes: list[int]  # of the groups
+    mask: Tensor  # (B, S)
+    kind: Gaussian  # of each place's behaviour (S, d)
+    position: Gaussian  # (B, S, d)
+    relation: Gaussian  # r_bc (B, n, n, d)
 
 
 class FusedAttention(nn.Module):
@@ -142,90 +118,98 @@ class FusedAttention(nn.Module):
 
     def __init__(self, config: PBATConfig):
         super().__init__()
-        d, self.heads, self.behaviors = config.d, config.heads, config.behaviors
+        d, self.heads = config.d, config.heads
         self.content = nn.ModuleList(nn.Linear(d, 3 * d, bias=False) for _ in Gaussian._fields)
         self.kind = nn.ModuleList(nn.Linear(d, 3 * d, bias=False) for _ in Gaussian._fields)
         head = d // config.heads
         self.query_relation, self.query_position = nn.Linear(head, head), nn.Linear(head, head)
         self.key_relation, self.key_position = nn.Linear(head, head), nn.Linear(head, head)
         self.out = nn.ModuleList(nn.Linear(d, d) for _ in Gaussian._fields)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for content, out in zip(self.content, self.out, strict=True):
             start_as_copier(*content.weight.chunk(3), out.weight)
 
     def split(self, x: Tensor) -> Tensor:
-        """(B, T, ..., d) -> (B, h, T, ..., d/h)"""
+        """(B, S, ..., d) -> (B, h, S, ..., d/h)"""
         return x.unflatten(-1, (self.heads, -1)).movedim(-2, 1)
 
-    def forward(self, x: Gaussian, context: Context) -> Gaussian:
-        """(B, T, d) -> (B, T, d)"""
+    def forward(self, x: Gaussian, context: Context) -> tuple[Gaussian, Tensor]:
+        """(B, S, d) -> (B, S, d), weights (B, h, S, S)"""
         mean, covariance = (
             [self.split(part) for part in (content(part) + kind(of_kind)).chunk(3, dim=-1)]
             for content, kind, part, of_kind in zip(self.content, self.kind, x, context.kind, strict=True)
         )
-        query, key, value = map(Gaussian, mean, map(positive, covariance))  # each (B, h, T, d/h)
-        position = Gaussian(*(self.split(part[None]) for part in context.position))  # (1, h, T, d/h)
-        q = self.fused(query, context.outgoing, position, self.query_relation, self.query_position)
-        k = self.fused(key, context.incoming, position, self.key_relation, self.key_position)
-        behavior = F.one_hot(context.behavior, self.behaviors).to(q.dtype)[:, None]
-        score = -pair_distance(q, k, behavior) * query.mean.shape[-1] ** -0.5
-        weight = self.dropout(masked(score, context.mask[:, None, None]).softmax(-1))  # (B, h, T, T)
-        y = weight @ value.mean, weight.square() @ value.covariance
-        return Gaussian(*(out(part.transpose(1, 2).flatten(2)) for out, part in zip(self.out, y, strict=True)))
+        query, key, value = map(Gaussian, mean, map(positive, covariance))  # each (B, h, S, d/h)
+        weight = masked(self.scores(query, key, context), context.mask[:, None, None]).softmax(-1)
+        dropped = self.dropout(weight)
+        y = dropped @ value.mean, dropped.square() @ value.covariance
+        y = Gaussian(*(out(part.transpose(1, 2).flatten(2)) for out, part in zip(self.out, y, strict=True)))
+        return y, weight
+
+    def scores(self, query: Gaussian, key: Gaussian, context: Context) -> Tensor:
+        """-W(Q_ij, K_ij) / sqrt(d/h), a block for each pair of behaviours: (B, h, S, d/h) -> (B, h, S, S)"""
+        relation = Gaussian(*map(self.split, context.relation))  # (B, h, n, n, d/h)
+        position = Gaussian(*map(self.split, context.position))  # (B, h, S, d/h)
+        q = self.fused(query, relation, position, context.sizes, self.query_relation, self.query_position)
+        incoming = Gaussian(*(part.transpose(2, 3) for part in relation))
+        k = self.fused(key, incoming, position, context.sizes, self.key_relation, self.key_position)
+        rows = zip(q, zip(*k, strict=True), strict=True)  # of i's behaviour: Q by that of j, and K by that of j
+        blocks = [[distances(*pair) for pair in zip(*row, strict=True)] for row in rows]
+        return torch.cat([torch.cat(row, -1) for row in blocks], -2) * -(query.mean.shape[-1] ** -0.5)
 
     def fused(
-        self, event: Gaussian, relation: Gaussian, position: Gaussian, of_relation: nn.Module, of_position: nn.Module
-    ) -> Tensor:
-        """phi of Q or K: of each event, for each behaviour that the other event may have.
+        self, event: Gaussian, relation: Gaussian, position: Gaussian, sizes: list[int], of_relation: nn.Module,
+        of_position: nn.Module,
+    ) -> list[tuple[Tensor, ...]]:  # fmt: skip
+        """phi of Q or K: of the events of each behaviour, for each behaviour that the other event may have.
 
-        event (B, h, T, d/h), relation (B, T, n, d), position (1, h, T, d/h) -> (B, h, T, n, 2d/h)
+        event, position (B, h, S, d/h), relation (B, h, n, n, d/h) -> n times n times (B, h, s, 2d/h)
         """
-        relation = Gaussian(*map(self.split, relation))
-        return root(
-            fuse(
-                Gaussian(*(part[:, :, :, None] for part in event)),
-                Gaussian(of_relation(relation.mean), relation.covariance),
-                Gaussian(of_position(position.mean)[:, :, :, None], position.covariance[:, :, :, None]),
-            )
-        )
+        own = product(event, Gaussian(of_position(position.mean), position.covariance))
+        other = product(Gaussian(of_relation(relation.mean), relation.covariance))
+        groups = zip(*(part.split(sizes, 2) for part in own), *(part.unbind(2) for part in other), strict=True)
+        phi = []
+        for precision, weighted, of_other, weighted_other in groups:
+            covariance = 1 / (precision[:, :, None] + of_other[:, :, :, None])  # (B, h, n, s, d/h)
+            mean = covariance * (weighted[:, :, None] + weighted_other[:, :, :, None])
+            phi.append(root(Gaussian(mean, covariance)).unbind(2))
+        return phi
 
 
 class BehaviorFeedForward(nn.Module):
-    """Linear, ELU, Linear with weights of each behaviour's own; means and covariances share them."""
+    """Linear, ELU, Linear, LayerNorm with weights of each behaviour's own; means and covariances share them."""
 
     def __init__(self, config: PBATConfig):
         super().__init__()
         d, wide = config.d, config.ffn * config.d
         self.networks = nn.ModuleList(
-            nn.Sequential(nn.Linear(d, wide), nn.ELU(), nn.Dropout(config.dropout), nn.Linear(wide, d))
+            nn.Sequential(
+                nn.Linear(d, wide), nn.ELU(), Dropout(config.dropout), nn.Linear(wide, d), nn.LayerNorm(d)
+            )
             for _ in range(config.behaviors)
-        )
+        )  # fmt: skip
 
-    def forward(self, x: Tensor, behavior: Tensor) -> Tensor:
-        """x (B, T, ..., d), behavior (B, T) -> (B, T, ..., d)"""
-        y = torch.zeros_like(x)
-        for b, network in enumerate(self.networks):
-            here = (behavior == b).nonzero(as_tuple=True)
-            y = y.index_put(here, network(x[here]).to(x.dtype))
-        return y
+    def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
+        """(B, S, ..., d) -> (B, S, ..., d)"""
+        return torch.cat([network(part) for network, part in zip(self.networks, x.split(sizes, 1), strict=True)], 1)
 
 
 class PBATLayer(nn.Module):
-    """Fused attention and feed-forward, each with a residual and a LayerNorm after it."""
+    """Fused attention with a residual and a LayerNorm after it, then the feed-forward, which has no residual."""
 
     def __init__(self, config: PBATConfig):
         super().__init__()
         self.attention = FusedAttention(config)
         self.ffn = BehaviorFeedForward(config)
-        self.attention_norm, self.ffn_norm = nn.LayerNorm(config.d), nn.LayerNorm(config.d)
-        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.d)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Gaussian, context: Context) -> Gaussian:
-        """(B, T, d) -> (B, T, d)"""
-        y = torch.stack(self.attention(x, context), dim=2)  # (B, T, 2, d), mean and covariance
-        y = self.attention_norm(torch.stack(x, dim=2) + self.dropout(y))
-        mean, covariance = self.ffn_norm(y + self.dropout(self.ffn(y, context.behavior))).unbind(2)
-        return Gaussian(mean, positive(covariance))
+    def forward(self, x: Gaussian, context: Context) -> tuple[Gaussian, Tensor]:
+        """(B, S, d) -> (B, S, d), weights of attention (B, h, S, S)"""
+        y, weight = self.attention(x, context)
+        y = self.norm(torch.stack(x, dim=2) + self.dropout(torch.stack(y, dim=2)))  # (B, S, 2, d), mean and covariance
+        mean, covariance = self.ffn(y, context.sizes).unbind(2)
+        return Gaussian(mean, positive(covariance)), weight
 
 
 class PBAT(nn.Module):
@@ -247,14 +231,14 @@ class PBAT(nn.Module):
         self.item = GaussianEmbedding(n_items + 1, d)  # the last is [MASK]
         self.behavior = GaussianEmbedding(n, d)
         self.user = GaussianEmbedding(n_users, d)
-        self.position = GaussianEmbedding(config.max_history + 1, d)  # 0 = newest
+        self.position = GaussianEmbedding(config.max_history + 1, d, normalised=False)  # 0 = newest
         self.relation = GaussianEmbedding(n * n, d)  # E
         self.of_behavior = nn.Linear(d, d)  # W of the pattern
         self.of_pattern = nn.Linear(d, d)  # W' of the prediction
         self.layers = nn.ModuleList(PBATLayer(config) for _ in range(config.layers))
         self.head = nn.ModuleList(nn.Linear(d, d) for _ in Gaussian._fields)
         nn.init.eye_(self.head[0].weight)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def max_history(self) -> int:
@@ -262,44 +246,51 @@ class PBAT(nn.Module):
 
     def patterns(self, user: Tensor) -> Gaussian:
         """P_ub, what each behaviour means to each user: (B,) -> (B, n, d)"""
-        behavior, user = self.behavior.all(), self.user(user)
+        behavior, user = self.behavior(self.behavior.rows()), self.user(user)
         behavior = Gaussian(self.of_behavior(behavior.mean), behavior.covariance)
         return fuse(Gaussian(user.mean[:, None], user.covariance[:, None]), behavior)
 
     def relations(self, patterns: Gaussian) -> Gaussian:
-        """r_bb', the learned E_bb' times how far apart b and b' are for the user: (B, n, d) -> (B, n, n, d)"""
+        """r_bc, the learned E_bc times how far apart b and c are for the user: (B, n, d) -> (B, n, n, d)"""
         phi = root(patterns)
-        distance = (phi[:, :, None] - phi[:, None]).square().sum(-1, keepdim=True)  # (B, n, n, 1)
-        shape = (self.config.behaviors, self.config.behaviors, -1)
-        mean, covariance = self.relation.mean.weight.view(shape), self.relation.covariance.weight.view(shape)
-        return Gaussian(-distance * mean, positive(-distance * covariance))
+        apart = (phi[:, :, None] - phi[:, None]).square().sum(-1, keepdim=True) / self.config.d  # (B, n, n, 1)
+        n = self.config.behaviors
+        mean, covariance = (part.view(n, n, -1) for part in self.relation.raw(self.relation.rows()))
+        return Gaussian(-apart * mean, positive(-apart * covariance))
 
-    def states(self, user: Tensor, item: Tensor, behavior: Tensor, mask: Tensor) -> Gaussian:
-        """What each event's item is thought to be: user (B,), the others (B, T), item N for [MASK] -> (B, T, d)"""
-        patterns = self.patterns(user)
-        relations = self.relations(patterns)
+    def states(self, user: Tensor, item: Tensor, behavior: Tensor, mask: Tensor) -> tuple[Gaussian, Tensor]:
+        """What each event's item is thought to be: user (B,), the others (B, T), item N for [MASK] -> (B, T, d)
+
+        Also the attention of the last event to all, which are in another order, (B, layers, h, S).
+        """
+        n, patterns = self.config.behaviors, self.patterns(user)
+        groups = Groups.of(behavior, mask, n)
+        kind = torch.arange(n, device=item.device).repeat_interleave(torch.tensor(groups.sizes, device=item.device))
         recency = torch.arange(item.shape[1] - 1, -1, -1, device=item.device).clamp(max=self.max_history)
-        at = torch.arange(len(user), device=user.device)[:, None], behavior
         context = Context(
-            behavior=behavior,
-            mask=mask,
-            kind=self.behavior(behavior),
-            position=self.position(recency),
-            outgoing=Gaussian(*(part[at] for part in relations)),
-            incoming=Gaussian(*(part.transpose(1, 2)[at] for part in relations)),
+            sizes=groups.sizes,
+            mask=groups.gather(mask.long(), 0).bool(),
+            kind=self.behavior(kind),
+            position=self.position(groups.gather(recency.expand_as(item), 0)),
+            relation=self.relations(patterns),
         )
-        x = self.item(item)
+        x, weights = self.item(groups.gather(item, 0)), []
         x = Gaussian(self.dropout(x.mean), x.covariance)
         for layer in self.layers:
-            x = layer(x, context)
-        x = fuse(x, Gaussian(self.of_pattern(patterns.mean)[at], patterns.covariance[at]))
-        return Gaussian(self.head[0](x.mean), positive(self.head[1](x.covariance)))
+            x, weight = layer(x, context)
+            weights.append(
+                weight.gather(2, groups.place[:, None, -1:, None].expand(-1, weight.shape[1], -1, weight.shape[3]))
+            )
+        of_kind = Gaussian(self.of_pattern(patterns.mean)[:, kind], patterns.covariance[:, kind])
+        mean, covariance = (groups.scatter(part) for part in fuse(x, of_kind))
+        state = Gaussian(F.elu(self.head[0](mean)), positive(self.head[1](covariance)))
+        return state, torch.cat(weights, 2).transpose(1, 2)
 
     def cloze(self, batch: Batch, hidden: Tensor) -> dict[str, Tensor]:
         """Loss of guessing the items that are hidden among the history and the target, hidden (B, T + 1)"""
         events = batch.with_target()
         item = events.item.masked_fill(hidden, self.n_items)
-        states = root(self.states(batch.user, item, events.behavior, events.mask))[hidden]  # (M, 2d)
+        states = root(self.states(batch.user, item, events.behavior, events.mask)[0])[hidden]  # (M, 2d)
         nll = item_nll(states, events.item[hidden], *self.items(), negatives=self.config.negatives)
         loss = mean_over_events(torch.zeros_like(hidden, dtype=nll.dtype).masked_scatter(hidden, nll), hidden)
         return {"loss": loss, "target_nll": loss.detach()}
@@ -319,16 +310,24 @@ class PBAT(nn.Module):
         """Masked items: the target alone."""
         return self.cloze(batch, last_of(batch.with_target().mask))
 
-    def query(self, batch: Batch) -> Tensor:
-        """phi of a [MASK] under the target's behaviour behind the history: (B, 2d)"""
+    def masked_states(self, batch: Batch) -> tuple[Gaussian, Tensor]:
+        """`states` with a [MASK] under the target's behaviour behind the history."""
         events = batch.history()
         item = F.pad(events.item, (0, 1), value=self.n_items)
         behavior = torch.cat([events.behavior, batch.target_behavior[:, None]], dim=1)
-        return root(self.states(batch.user, item, behavior, F.pad(events.mask, (0, 1), value=True)))[:, -1]
+        return self.states(batch.user, item, behavior, F.pad(events.mask, (0, 1), value=True))
+
+    def query(self, batch: Batch) -> Tensor:
+        """phi of that [MASK]: (B, 2d)"""
+        return root(self.masked_states(batch)[0])[:, -1]
+
+    def masked_attention(self, batch: Batch) -> Tensor:
+        """How that [MASK] looks around, at events in an order of their own: (B, layers, h, S), sums of 1"""
+        return self.masked_states(batch)[1]
 
     def items(self) -> tuple[Tensor, Tensor]:
         """-|phi_q - phi_i|^2 = phi_q . 2 phi_i - |phi_i|^2, but for |phi_q|^2, the same for all: (N, 2d), (N,)"""
-        phi = root(self.item.all())[: self.n_items]
+        phi = root(Gaussian(self.item.mean.weight, positive(self.item.covariance.weight)))[: self.n_items]
         return 2 * phi, -phi.square().sum(-1)
 
 

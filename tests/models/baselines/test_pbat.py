@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rclrec_mini.models.baselines.pbat import PBAT, Gaussian, PBATConfig, fuse, last_of, pair_distance, positive, root
+from rclrec_mini.models.baselines.gaussians import Gaussian, distances, fuse, positive, product, root
+from rclrec_mini.models.baselines.pbat import PBAT, Groups, PBATConfig, last_of
 
 USERS, ITEMS, HISTORY, WIDTH, BEHAVIORS = 7, 53, 23, 22, 5  # the first three are those of conftest
 
@@ -54,7 +55,8 @@ def fuse_three(a, b, c):
 def test_fusion_and_distance_by_hand():
     a, b, c = (Gaussian(torch.tensor([m]), torch.tensor([s])) for m, s in ((1.0, 4.0), (6.0, 1.0), (-2.0, 4.0)))
     assert fuse(a, b) == (5.0, torch.tensor(1.6))  # (4*6 + 1*1) / 5, 2*4 / 5
-    torch.testing.assert_close(torch.cat(fuse(a, b, c)), torch.tensor([23 / 6, 2 / 3]))  # S = 1 / (1/4 + 1 + 1/4)
+    precision, weighted = product(a, b, c)  # of three: S = 1 / (1/4 + 1 + 1/4)
+    torch.testing.assert_close(torch.cat([weighted / precision, 1 / precision]), torch.tensor([23 / 6, 2 / 3]))
     assert (root(a) - root(b)).square().sum() == 26  # 5^2 + (2 - 1)^2
 
 
@@ -77,15 +79,23 @@ def test_covariances_stay_positive():
     assert x.grad.isfinite().all()
 
 
-def test_pair_distance():
-    query, key = torch.randn(3, 2, 7, 5, 11), torch.randn(3, 2, 7, 5, 11)
-    behavior = torch.randint(5, (3, 7))
-    found = pair_distance(query, key, F.one_hot(behavior, 5).float()[:, None])
-    for s in range(3):
-        for i in range(7):
-            for j in range(7):
-                expected = (query[s, :, i, behavior[s, j]] - key[s, :, j, behavior[s, i]]).square().sum(-1)
-                torch.testing.assert_close(found[s, :, i, j], expected)
+def test_distances_of_all_pairs():
+    a, b = torch.randn(3, 7, 11), torch.randn(3, 5, 11)
+    found = distances(a, b)
+    for i in range(7):
+        for j in range(5):
+            torch.testing.assert_close(found[:, i, j], (a[:, i] - b[:, j]).square().sum(-1))
+
+
+def test_groups_by_hand():
+    behavior = torch.tensor([[2, 0, 2, 0], [0, 0, 2, 4]])
+    mask = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1]], dtype=torch.bool)
+    groups = Groups.of(behavior, mask, BEHAVIORS)
+    assert groups.sizes == [2, 0, 2, 0, 1] and groups.place.tolist() == [[2, 0, 3, 1], [5, 0, 2, 4]]
+    item = torch.tensor([[11, 13, 17, 19], [23, 29, 31, 37]])
+    assert groups.gather(item, -1).tolist() == [[13, 19, 11, 17, -1], [29, -1, 31, -1, 37]]
+    back = groups.scatter(groups.gather(item, -1)[..., None])[..., 0]
+    assert back.tolist() == [[11, 13, 17, 19], [0, 29, 31, 37]]
 
 
 def twin(model, user, item, behavior):
@@ -93,18 +103,25 @@ def twin(model, user, item, behavior):
     h, n, d = model.config.heads, model.config.behaviors, model.config.d
     size, events = d // h, range(len(item))
 
+    def normalised(table, index):
+        return [
+            norm(part.weight[index]) for norm, part in zip(table.norms, (table.mean, table.covariance), strict=True)
+        ]
+
     def row(table, index):
-        return table.mean.weight[index], F.elu(table.covariance.weight[index]) + 1
+        mean, covariance = normalised(table, index)
+        return F.elu(mean), F.elu(covariance) + 1
 
     kind = [row(model.behavior, b) for b in range(n)]
     pattern = [fuse_two(row(model.user, user), (model.of_behavior(m), s)) for m, s in kind]
     relation = {}
     for b in range(n):
         for c in range(n):
-            factor = -distance(pattern[b], pattern[c])
-            raw = model.relation.mean.weight[b * n + c], model.relation.covariance.weight[b * n + c]
-            relation[b, c] = factor * raw[0], F.elu(factor * raw[1]) + 1
-    position = [row(model.position, len(item) - 1 - t) for t in events]
+            factor = -distance(pattern[b], pattern[c]) / d
+            raw = normalised(model.relation, b * n + c)
+            relation[b, c] = factor * F.elu(raw[0]), F.elu(factor * raw[1]) + 1
+    ago = [len(item) - 1 - t for t in events]
+    position = [(model.position.mean.weight[t], F.elu(model.position.covariance.weight[t]) + 1) for t in ago]
     x = [row(model.item, i) for i in item]
     for layer in model.layers:
         attention, new = layer.attention, []
@@ -142,14 +159,13 @@ def twin(model, user, item, behavior):
             y = []
             for p in (0, 1):
                 z = attention.out[p](torch.cat([head[p] for head in heads]))
-                z = layer.attention_norm(x[i][p] + z)
-                y.append(layer.ffn_norm(z + layer.ffn.networks[behavior[i]](z)))
+                y.append(layer.ffn.networks[behavior[i]](layer.norm(x[i][p] + z)))
             new.append((y[0], F.elu(y[1]) + 1))
         x = new
     for t in events:
         m, s = pattern[behavior[t]]
         m, s = fuse_two(x[t], (model.of_pattern(m), s))
-        x[t] = model.head[0](m), F.elu(model.head[1](s)) + 1
+        x[t] = F.elu(model.head[0](m)), F.elu(model.head[1](s)) + 1
     return torch.stack([m for m, _ in x]), torch.stack([s for _, s in x])
 
 
@@ -167,7 +183,7 @@ def trained(model, batch):
 @torch.no_grad()
 def test_states_are_those_of_the_papers_equations(trained, batch):
     events = batch.with_target()
-    found = trained.states(batch.user, events.item, events.behavior, events.mask)
+    found, _ = trained.states(batch.user, events.item, events.behavior, events.mask)
     length = events.mask.sum(1)
     shortest, longest = int(length.argmin()), int(length.argmax())
     assert length[shortest] < 5 < length[longest]
@@ -206,6 +222,14 @@ def test_the_item_that_the_state_coincides_with_is_best(model, batch):
 
 
 @torch.no_grad()
+def test_attention_of_the_mask_is_a_distribution_over_the_events_and_itself(model, batch):
+    weight = model.masked_attention(batch)
+    assert weight.shape[:3] == (len(batch), model.config.layers, model.config.heads)
+    torch.testing.assert_close(weight.sum(-1), torch.ones(weight.shape[:3]))
+    assert ((weight > 0).sum(-1) == (batch.mask.sum(1) + 1)[:, None, None]).all()
+
+
+@torch.no_grad()
 def test_relation_of_a_behavior_to_itself_is_the_standard_one(model):
     """Its distance is 0, whoever the user is; other relations are personal and may differ by direction."""
     relations = model.relations(model.patterns(torch.tensor([2, 5])))
@@ -224,7 +248,7 @@ def test_masked_items_are_hidden_and_their_behaviors_are_not(model, batch):
     def loss_of(batch):
         events = batch.with_target()
         item = events.item.masked_fill(hidden, ITEMS)
-        return root(model.states(batch.user, item, events.behavior, events.mask))[hidden]
+        return root(model.states(batch.user, item, events.behavior, events.mask)[0])[hidden]
 
     other = replace(
         batch,
@@ -240,7 +264,7 @@ def test_loss_is_the_softmax_over_distances(model, batch):
     hidden = last_of(batch.with_target().mask)
     hidden[:, -4] = batch.with_target().mask[:, -4]
     events = batch.with_target()
-    states = model.states(batch.user, events.item.masked_fill(hidden, ITEMS), events.behavior, events.mask)
+    states, _ = model.states(batch.user, events.item.masked_fill(hidden, ITEMS), events.behavior, events.mask)
     table = model.item.mean.weight[:ITEMS], F.elu(model.item.covariance.weight[:ITEMS]) + 1
     losses = []
     for b in range(len(batch)):
