@@ -19,8 +19,8 @@ with mean mu and diagonal covariance S, kept positive by ELU + 1. The parts, and
 It learns as BERT4Rec does: items of some events are replaced by [MASK], their behaviours stay, and are guessed from
 both sides. To rank, a [MASK] under the target's behaviour is put behind the history.
 
-As in the reference code, rows of all tables but positions are normalised before their ELU, the feed-forward has no
-residual, a state ends in an ELU, and items are scored by their raw rows, which no norm makes equally long.
+As in the reference code, rows of all tables but positions are normalised before their ELU, a state ends in an ELU, and
+items are scored by their raw rows, which no norm makes equally long.
 
 No tensor of size T T d is needed, and no event is compared under a relation that is not its own. r takes n^2 values a
 user for n behaviours, so Q_ij takes only T n, one for each event i and behaviour of the other, and K_ij as well. With
@@ -31,7 +31,8 @@ items.
 What differs here. The reference code's logit is +W, farther is better; ours is -W. It has four behaviours and fixes
 their number; ours is a parameter. Its relations grow with d, and where embeddings are normalised they drown everything
 else: at the start an event sees only those of its own behaviour, [MASK] itself, and stays there. Here r takes the mean
-over the d squares of W instead of their sum. Its head is one map for means and covariances; here there are two.
+over the d squares of W instead of their sum. Its feed-forward has no residual; without one a small budget ends before
+an item of the history gets through it. Its head is one map for means and covariances; here there are two.
 Positions count back from the newest event, so that padding moves none. Attention starts as everywhere here
 (`initialization.py`), the head as the identity.
 """
@@ -177,17 +178,15 @@ class FusedAttention(nn.Module):
 
 
 class BehaviorFeedForward(nn.Module):
-    """Linear, ELU, Linear, LayerNorm with weights of each behaviour's own; means and covariances share them."""
+    """Linear, ELU, Linear with weights of each behaviour's own; means and covariances share them."""
 
     def __init__(self, config: PBATConfig):
         super().__init__()
         d, wide = config.d, config.ffn * config.d
         self.networks = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(d, wide), nn.ELU(), Dropout(config.dropout), nn.Linear(wide, d), nn.LayerNorm(d)
-            )
+            nn.Sequential(nn.Linear(d, wide), nn.ELU(), Dropout(config.dropout), nn.Linear(wide, d))
             for _ in range(config.behaviors)
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
         """(B, S, ..., d) -> (B, S, ..., d)"""
@@ -195,20 +194,21 @@ class BehaviorFeedForward(nn.Module):
 
 
 class PBATLayer(nn.Module):
-    """Fused attention with a residual and a LayerNorm after it, then the feed-forward, which has no residual."""
+    """Fused attention and feed-forward, each with a residual and a LayerNorm after it."""
 
     def __init__(self, config: PBATConfig):
         super().__init__()
         self.attention = FusedAttention(config)
         self.ffn = BehaviorFeedForward(config)
-        self.norm = nn.LayerNorm(config.d)
+        self.attention_norm, self.ffn_norm = nn.LayerNorm(config.d), nn.LayerNorm(config.d)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Gaussian, context: Context) -> tuple[Gaussian, Tensor]:
         """(B, S, d) -> (B, S, d), weights of attention (B, h, S, S)"""
         y, weight = self.attention(x, context)
-        y = self.norm(torch.stack(x, dim=2) + self.dropout(torch.stack(y, dim=2)))  # (B, S, 2, d), mean and covariance
-        mean, covariance = self.ffn(y, context.sizes).unbind(2)
+        x, y = torch.stack(x, dim=2), torch.stack(y, dim=2)  # (B, S, 2, d), mean and covariance
+        y = self.attention_norm(x + self.dropout(y))
+        mean, covariance = self.ffn_norm(y + self.dropout(self.ffn(y, context.sizes))).unbind(2)
         return Gaussian(mean, positive(covariance)), weight
 
 

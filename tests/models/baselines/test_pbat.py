@@ -159,7 +159,8 @@ def twin(model, user, item, behavior):
             y = []
             for p in (0, 1):
                 z = attention.out[p](torch.cat([head[p] for head in heads]))
-                y.append(layer.ffn.networks[behavior[i]](layer.norm(x[i][p] + z)))
+                z = layer.attention_norm(x[i][p] + z)
+                y.append(layer.ffn_norm(z + layer.ffn.networks[behavior[i]](z)))
             new.append((y[0], F.elu(y[1]) + 1))
         x = new
     for t in events:
