@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ["data", "semantic_ids", "models", "training", "decoding", "evaluation", "experiments", "views"]
-LAYERS = ["files", "checks", *FOLDERS, "cli"]
+LAYERS = ["files", "checks", "records", *FOLDERS, "cli"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = sorted((ROOT / "rclrec_mini").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from rclrec_mini.checks import FieldError
 from rclrec_mini.cli.flags import parse
-from rclrec_mini.files import whole_file, write_json
+from rclrec_mini.files import check_output_file, whole_file, write_json
 
 
 def train(args: Sequence[str]) -> None:
@@ -119,6 +119,8 @@ def evaluate(args: Sequence[str]) -> None:
 
     options = parse(evaluate, Evaluate, args)
     check_out_file(options.out, (".json", ".csv"), apart_from=(options.run, options.data))
+    if options.out is not None:
+        check_output_file(options.out, (b'{\n  "run": ', b"metric,mean,"))
     result = evaluate_run(options.run, options.data, split=options.split, beams=options.beams, cutoffs=options.cutoffs)
     if options.out is not None:
         (write_json if options.out.suffix == ".json" else write_metrics)(options.out, result)

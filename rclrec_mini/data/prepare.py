@@ -6,7 +6,6 @@ One Ibis pipeline for every source and both engines. Tables stay flat: a user's 
 """
 
 import contextlib
-import errno
 import os
 import tempfile
 import warnings
@@ -26,11 +25,12 @@ from rclrec_mini.data.columns import in_order
 from rclrec_mini.data.describing import count, describe
 from rclrec_mini.data.engines import ENGINES, Engine
 from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
+from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.raw_logs import Inputs, read_kept
-from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, PURCHASE, USERS
+from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, PREPARED, PURCHASE, USERS
 from rclrec_mini.data.sources import SOURCES
 from rclrec_mini.data.table_hash import TableHash, joined
-from rclrec_mini.files import InputError, check_output, sha256, whole_folder, write_json
+from rclrec_mini.files import InputError, clear_when_full, sha256, whole_folder, write_json
 
 HASHED_BYTES = 1_000_000_000  # larger files are told apart by size and time of change
 OVERHEAD_BYTES = 250_000_000  # what the process needs beside the engine
@@ -51,12 +51,11 @@ def prepare(config: PrepareConfig, *, progress: bool = True) -> dict[str, Any]:
         InputError: something in the input is wrong, nothing or no purchase is left, or the disk is full; then
             `config.out` is as it was before.
     """
-    check_output(config.out, overwrite=config.overwrite)
     if config.within_day == "funnel":
         warnings.warn("within_day=funnel puts purchases last in each day: histories then leak the target", stacklevel=2)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_clear_when_full(config.out))
-        out = stack.enter_context(whole_folder(config.out, overwrite=config.overwrite))
+        read = [path for path in (*config.log, config.items, config.users) if path is not None]
+        out = stack.enter_context(whole_folder(config.out, PREPARED, inputs=read, overwrite=config.overwrite))
         spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{out.name}.spill-", dir=out.parent)))
         bar = stack.enter_context(tqdm(total=5, desc="prepare", unit="step", disable=not progress))
         inputs = SOURCES[config.source](config, spill)
@@ -69,22 +68,10 @@ def prepare(config: PrepareConfig, *, progress: bool = True) -> dict[str, Any]:
         )
         stack.callback(engine.close)
         try:
-            return _run(config, inputs, engine, out, hashes, bar)
+            with clear_when_full(config.out):
+                return _run(config, inputs, engine, out, hashes, bar)
         except engine.errors as error:
             raise InputError(f"{config.out}: {config.engine} failed: {_first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _clear_when_full(out: Path) -> Iterator[None]:
-    """Turn what the system says about a full disk into an InputError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"{out}: could not be written: {os.strerror(error.errno)}, expected room on the disk"
-        ) from error
 
 
 def _start_hashing(inputs: Inputs, stack: contextlib.ExitStack) -> dict[Path, Future]:
@@ -138,6 +125,7 @@ def _run(
     n_rows = int(behaviors.sum())
     dropped["duplicates"] = n_read - sum(dropped.values()) - n_rows
     manifest = {
+        "result": PREPARED.title,
         "source": config.source,
         "files": [
             {"name": file.name.removeprefix(f"{file.source.parent}{os.sep}"), **hashes[file.source].result()}
@@ -155,6 +143,7 @@ def _run(
         "seed": config.seed,
         "version": version("rclrec_mini"),
         "content_hash": joined(written),
+        "checksums": checksums(out),
     }
     write_json(out / "manifest.json", manifest)
     bar.update()

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.simulate import Shop, catalogue, simulate_users, sized
-from rclrec_mini.files import InputError, whole_folder, write_json
+from rclrec_mini.files import InputError, Result, whole_folder, write_json
 
 DAY = 86_400
 REC_TMALL_PRODUCT = "tianchi_2014001_rec_tmall_product.txt"
@@ -38,6 +38,14 @@ TRUTH_OF_LOG = pa.schema(
         ("timestamp", pa.int64()),  # seconds UTC; with user_id it names one event of a REC-Tmall log
         ("journey", pa.int32()),  # -1 is noise
     ]
+)
+
+RAW_LOG = Result(
+    "simulated log",
+    "written.json",
+    frozenset(
+        {"written.json", "truth.parquet", REC_TMALL_PRODUCT, *REC_TMALL_LOGS, IJCAI15_LOG, IJCAI15_USERS, IJCAI15_ZIP}
+    ),
 )
 
 Write = Callable[[Shop], None]
@@ -69,7 +77,7 @@ def write_raw(
     writer = _rec_tmall if format == "rec-tmall" else _ijcai15
     prefix = "u" if format == "rec-tmall" else ""
     total = 0
-    with whole_folder(out, overwrite=overwrite) as folder:
+    with whole_folder(out, RAW_LOG, overwrite=overwrite) as folder:
         with (
             writer(folder, config, items.table) as write,
             pq.ParquetWriter(folder / "truth.parquet", TRUTH_OF_LOG) as truth,
@@ -83,6 +91,7 @@ def write_raw(
         if zipped:
             _pack(folder)
         written = {
+            "result": RAW_LOG.title,
             "format": format,
             "files": sorted(path.name for path in folder.iterdir()),
             "counts": {"users": config.users, "items": config.items, "interactions": total},

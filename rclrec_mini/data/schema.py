@@ -6,10 +6,13 @@ A prepared data set is a folder:
     items.parquet          ITEMS, row i describes item i
     users.parquet          USERS, row u describes user u
     truth.parquet          TRUTH, row for row beside interactions; simulated shops only, read by no model
-    manifest.json          where it came from, what was dropped, and the hash of what it holds
+    manifest.json          where it came from, what was dropped, and the hashes of what it holds: `content_hash` of all
+                           values, `checksums` of the files' bytes
 """
 
 import pyarrow as pa
+
+from rclrec_mini.files import Result
 
 BEHAVIORS = ("click", "favorite", "cart", "purchase")
 CLICK, FAVORITE, CART, PURCHASE = range(len(BEHAVIORS))
@@ -53,3 +56,9 @@ TRUTH = pa.schema(
         ("journey", pa.int32()),  # which of the user's decision journeys the event belongs to; -1 is noise
     ]
 )
+
+TABLES = {"interactions": INTERACTIONS, "items": ITEMS, "users": USERS, "truth": TRUTH}
+
+_FILES = frozenset({"manifest.json"} | {f"{name}.parquet" for name in TABLES})
+PREPARED = Result("prepared log", "manifest.json", _FILES)  # what prepare writes
+SHOP = Result("simulated shop", "manifest.json", _FILES)  # what simulate writes

@@ -14,35 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from rclrec_mini.data.prepared import read_manifest, read_table
 from rclrec_mini.data.schema import INTERACTIONS, PURCHASE
-from rclrec_mini.files import InputError, read_json
-
-
-def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
-    """Read a Parquet file with exactly the columns of `schema`.
-
-    Raises:
-        InputError: the file is missing, is not Parquet, or its columns or types differ.
-    """
-    path = Path(path)
-    try:
-        table = pq.read_table(path, memory_map=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found") from None
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: expected Parquet, found {str(error).splitlines()[0]}") from None
-    found = {field.name: field.type for field in table.schema}
-    for field in schema:
-        if field.name not in found:
-            raise InputError(f"{path}: column {field.name} is missing, found {sorted(found)}")
-        if found[field.name] != field.type:
-            raise InputError(f"{path}: column {field.name} is {found[field.name]}, expected {field.type}")
-    return table.select(schema.names)
+from rclrec_mini.files import InputError
 
 
 class Events(NamedTuple):
@@ -113,15 +90,9 @@ class Sequences:
         Raises:
             InputError: the folder lacks a file, or its table breaks the contract of data/schema.py.
         """
-        folder = Path(folder)
-        counts = read_json(folder / "manifest.json")["counts"]
-        path = folder / "interactions.parquet"
-        table = read_table(path, INTERACTIONS)
-        if table.num_rows != counts["interactions"]:
-            raise InputError(f"{path}: {table.num_rows} rows, manifest.json expects {counts['interactions']}")
+        counts = read_manifest(folder)["counts"]
+        table = read_table(Path(folder) / "interactions.parquet", INTERACTIONS)
         user, item, behavior, timestamp = (table[name].to_numpy() for name in INTERACTIONS.names[:4])
-        if np.any(np.diff(user) < 0):
-            raise InputError(f"{path}: rows are not sorted by user")
         offsets = np.searchsorted(user, np.arange(counts["users"] + 1))
         return cls(item, behavior, timestamp, offsets, counts["items"])
 

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import rclrec_mini
-from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, TRUTH, USERS
+from rclrec_mini.data.prepared import checksums
+from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, SHOP, TRUTH, USERS
 from rclrec_mini.data.shop_config import ShopConfig, preset
 from rclrec_mini.data.simulated_items import SimulatedItems, simulate_items
 from rclrec_mini.data.simulated_users import Events, People, browse, seconds
@@ -111,7 +112,7 @@ def write_prepared(config: ShopConfig, out: Path | str, *, overwrite: bool = Fal
     """
     items = catalogue(config)
     rows, behaviors = 0, np.zeros(len(BEHAVIORS), int)
-    with whole_folder(out, overwrite=overwrite) as folder:
+    with whole_folder(out, SHOP, overwrite=overwrite) as folder:
         pq.write_table(items.table, folder / "items.parquet")
         with (
             pq.ParquetWriter(folder / "interactions.parquet", INTERACTIONS) as interactions,
@@ -127,6 +128,7 @@ def write_prepared(config: ShopConfig, out: Path | str, *, overwrite: bool = Fal
                 behaviors += np.bincount(chunk.interactions["behavior"].to_numpy(), minlength=len(BEHAVIORS))
                 bar.update(chunk.users.num_rows)
         manifest = {
+            "result": SHOP.title,
             "source": "simulated-shop",
             "files": [],
             "config": asdict(config),
@@ -138,6 +140,7 @@ def write_prepared(config: ShopConfig, out: Path | str, *, overwrite: bool = Fal
             "seed": config.seed,
             "version": rclrec_mini.__version__,
             "content_hash": content_hash(folder),
+            "checksums": checksums(folder),
         }
         write_json(folder / "manifest.json", manifest)
     return manifest

@@ -7,9 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rclrec_mini.data.schema import INTERACTIONS, ITEMS, TRUTH, USERS
-
-TABLES = {"interactions": INTERACTIONS, "items": ITEMS, "users": USERS, "truth": TRUTH}
+from rclrec_mini.data.schema import TABLES
 
 
 class TableHash:

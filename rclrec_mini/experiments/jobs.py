@@ -20,9 +20,14 @@ from rclrec_mini.evaluation.recovery import attention_entropy, attention_recover
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import RCLRecConfig
 from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, pretrained
-from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.files import InputError, whole_file, write_json
+from rclrec_mini.records import read_line, read_record
 from rclrec_mini.training.checkpoints import provenance
 
+RESULT = {
+    "config": dict, "validation": dict[str, float | None], "steps": int, "best_step": int, "seconds": float,
+    "parameters": int, "log": dict[str, float], "device": str, "commit": str, "threads": int,
+}  # fmt: skip
 LISTED = 10  # length of the ranked lists
 
 
@@ -73,9 +78,18 @@ def is_done(job: Job) -> bool:
     record = job.folder / "result.json"
     if not record.exists():
         return False
-    if read_json(record)["config"] != json.loads(json.dumps(describe(job.config))):
+    if read_result(job.folder)["config"] != json.loads(json.dumps(describe(job.config))):
         raise InputError(f"{record}: found the result of another config, expected this one or none")
     return True
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The result.json of a job.
+
+    Raises:
+        InputError: it is missing, or is no result.
+    """
+    return read_record(folder / "result.json", RESULT, more=True)
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +110,8 @@ def run_job(job: Job, *, progress: bool = False) -> None:
         values = test_values(model, materials, job)
         with whole_file(job.folder / "ranks.safetensors") as partial:
             save_file(values, partial)
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    log = run / "log.jsonl"
+    lines = [read_line(line, f"{log}: line {n}") for n, line in enumerate(log.read_bytes().splitlines(), start=1)]
     evaluations = [line for line in lines if "validation" in line]
     write_json(
         job.folder / "result.json",

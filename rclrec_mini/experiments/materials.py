@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rclrec_mini.data.prepared import read_manifest
 from rclrec_mini.data.schema import PURCHASE, TRUTH, USERS
 from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
-from rclrec_mini.files import read_json
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
@@ -34,7 +34,7 @@ class Materials:
         """
         data = Path(data)
         sequences = Sequences.load(data)
-        data_hash = read_json(data / "manifest.json")["content_hash"]
+        data_hash = read_manifest(data)["content_hash"]
         truth = data / "truth.parquet"
         journey = read_table(truth, TRUTH)["journey"].to_numpy().astype(np.int64) if truth.exists() else None
         return cls(
@@ -49,7 +49,7 @@ class Materials:
 
     def label(self) -> str:
         """What results from these data must be called."""
-        return read_json(self.folder / "manifest.json")["source"].replace("simulated-shop", "the simulated shop")
+        return read_manifest(self.folder)["source"].replace("simulated-shop", "the simulated shop")
 
     def purchases(self) -> np.ndarray:
         """Rows of the training purchases, the samples of fine-tuning."""

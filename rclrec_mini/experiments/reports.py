@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, most_recent
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall, summarize
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
-from rclrec_mini.experiments.jobs import LISTED, load_materials
+from rclrec_mini.experiments.jobs import LISTED, load_materials, read_result
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS
 from rclrec_mini.experiments.report_text import comma_separated, markdown
@@ -155,9 +155,9 @@ def of_runs(
     study: Study, name: str, row: Row, folders: Mapping[int, Path], values: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """What the runs of a row tell besides its metrics."""
-    runs = {seed: read_json(folder / "result.json") for seed, folder in folders.items()}
+    runs = {seed: read_result(folder) for seed, folder in folders.items()}
     first = [study.stage_one(study.config(row, seed)) for seed in folders]
-    before = [read_json(folder / "result.json") for folder in first]
+    before = [read_result(folder) for folder in first]
     rank = np.stack([load_file(folder / "ranks.safetensors")["rank"] for folder in first])
     one, two = ([run["curve"] for run in stage] for stage in (before, runs.values()))
     begun = np.mean([run["seconds"] for run in before])

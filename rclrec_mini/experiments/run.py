@@ -11,7 +11,6 @@ Both stages resume where they were stopped; an unfinished run is refused by what
 """
 
 import dataclasses
-import typing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -26,8 +25,9 @@ from rclrec_mini.evaluation.metrics import CUTOFFS, coverage, evaluate_rankings,
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS, RCLRecConfig, method_name
-from rclrec_mini.files import InputError, read_json, write_json
+from rclrec_mini.files import InputError, check_apart, clear_leftovers, whole_folder, write_json
 from rclrec_mini.models.recommender import Pretraining
+from rclrec_mini.records import as_dataclass, checked, read_record
 from rclrec_mini.training.checkpoints import load_weights, provenance
 from rclrec_mini.training.run_folder import check_same_settings, first_process, none_before_the_first_step
 from rclrec_mini.training.schedule import TrainConfig, check_machine
@@ -146,25 +146,16 @@ def describe(config: ExperimentConfig) -> dict[str, Any]:
     return {"method": method_name(config.model), **asdict(config)}
 
 
-def from_description(settings: dict[str, Any]) -> ExperimentConfig:
-    """The config that `describe` described."""
-    settings = dict(settings)
-    model = _dataclass(METHODS[settings.pop("method")].config, settings.pop("model"))
-    stages = {name: TrainConfig(**settings.pop(name)) for name in ("pretrain", "finetune")}
-    return ExperimentConfig(model=model, **stages, **settings)
+def from_description(settings: dict[str, Any], name: str = "settings") -> ExperimentConfig:
+    """The config that `describe` described.
 
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
-
-
-def _dataclass(kind: type, values: dict[str, Any]) -> Any:
-    types = typing.get_type_hints(kind)
-    parts = {
-        name: _dataclass(types[name], value) if dataclasses.is_dataclass(types[name]) else _hashable(value)
-        for name, value in values.items()
-    }
-    return kind(**parts)
+    Raises:
+        InputError: a key is missing, unknown or of another type; the message begins with `name`.
+    """
+    settings = dict(checked(settings, {"method": Literal[tuple(METHODS)], "model": dict}, name, more=True))
+    kind = METHODS[settings.pop("method")].config
+    model = as_dataclass(kind, settings.pop("model"), f"{name}: model")
+    return as_dataclass(ExperimentConfig, settings, name, model=model)
 
 
 def run_experiment(
@@ -182,22 +173,25 @@ def run_experiment(
     check_targets(materials)
     with none_before_the_first_step(out):
         if first_process():
-            _claim(out, config, materials)
+            _claim(out, config, materials, Path(ids))
         pretrain(config, materials, out / "pretrain", progress=progress)
         model, _ = finetune(config, materials, out / "finetune", pretrained=out / "pretrain", progress=progress)
     return model
 
 
-def _claim(out: Path, config: ExperimentConfig, materials: Materials) -> None:
+def _claim(out: Path, config: ExperimentConfig, materials: Materials, ids: Path) -> None:
     """Make `out` the run folder of this config and data, unless it is already."""
     settings, record = {**describe(config), "data_hash": materials.data_hash}, out / "experiment.json"
+    check_apart(out)
+    clear_leftovers(out.parent, out.name)
     if record.exists():
         return check_same_settings(record, settings)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: found a folder that is not empty and holds no run, expected none")
     METHODS[method_name(config.model)].second(config.model, materials, _fresh(config, materials))  # refuses a misfit
-    materials.catalog.save(out / "ids")
-    write_json(record, settings)
+    with whole_folder(out, inputs=(materials.folder, ids)) as folder:
+        materials.catalog.save(folder / "ids")
+        write_json(folder / record.name, settings)
 
 
 def load_run(run: Path | str, data: Path | str) -> tuple[nn.Module, ExperimentConfig, Materials]:
@@ -207,17 +201,15 @@ def load_run(run: Path | str, data: Path | str) -> tuple[nn.Module, ExperimentCo
         InputError: the run is missing, unfinished, or was made from other data.
     """
     run = Path(run)
-    settings = read_json(run / "experiment.json")
+    record = run / "experiment.json"
+    settings = read_record(record, {"data_hash": str}, more=True)
     data_hash = settings.pop("data_hash")
     materials = Materials.load(data, run / "ids")
     if materials.data_hash != data_hash:
         raise InputError(f"{data}: content_hash is {materials.data_hash}, the run {run} was trained on {data_hash}")
-    try:
-        config = from_description(settings)
-    except FieldError as error:
-        raise InputError(f"{run / 'experiment.json'}: {error}") from None
+    config = from_description(settings, str(record))
     last = run / "finetune" / "last" / "state.json"
-    if not last.exists() or not read_json(last)["finished"]:
+    if not last.exists() or not read_record(last, {"finished": bool}, more=True)["finished"]:
         raise InputError(f"{run}: fine-tuning has not finished, run rclrec train again with the same flags")
     model = METHODS[method_name(config.model)].second(config.model, materials, _fresh(config, materials))
     return load_weights(run / "finetune", model).eval(), config, materials

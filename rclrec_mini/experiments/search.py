@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rclrec_mini.experiments.jobs import Job
+from rclrec_mini.experiments.jobs import Job, read_result
 from rclrec_mini.experiments.run import ExperimentConfig
 from rclrec_mini.files import read_json, write_json
+from rclrec_mini.records import read_record
 from rclrec_mini.training.schedule import total_steps
 
 
@@ -73,13 +74,13 @@ def of_first(job: Job) -> dict[str, Any]:
     """What search.json says of a trial of stage one."""
     training = job.config.pretrain
     model = getattr(job.config.model, "backbone", job.config.model)
-    validation = read_json(job.folder / "result.json")["validation"]
+    validation = read_result(job.folder)["validation"]
     return {"lr": training.lr, "dropout": model.dropout, "steps": training.max_steps, **validation}
 
 
 def of_second(job: Job) -> dict[str, Any]:
     """What search.json says of a trial of stage two."""
-    result = read_json(job.folder / "result.json")
+    result = read_result(job.folder)
     return {"lr": job.config.finetune.lr, "best_step": result["best_step"], **result["validation"]}
 
 
@@ -93,4 +94,4 @@ def record(folder: Path, points: list[dict[str, Any]], monitor: str) -> None:
 def chosen(folder: Path) -> dict[str, Any]:
     """The best point of the search in `folder`; nothing where there was none."""
     path = folder / "search.json"
-    return read_json(path)["best"] if path.exists() else {}
+    return read_record(path, {"best": dict, "points": tuple[dict, ...]})["best"] if path.exists() else {}

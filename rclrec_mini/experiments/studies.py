@@ -42,7 +42,8 @@ from rclrec_mini.experiments.search import (
     trial,
 )
 from rclrec_mini.experiments.tables import Row, rows_of
-from rclrec_mini.files import InputError, file_name, read_json, write_json
+from rclrec_mini.files import InputError, file_name, write_json
+from rclrec_mini.records import read_record
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
 from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
@@ -83,10 +84,10 @@ class Study:
         )
         record = self.out / "study.json"
         if record.exists():
-            found = read_json(record)
+            found = read_record(record, dict.fromkeys(settings, object))
             for key, value in settings.items():
-                if found.get(key) != value:
-                    raise InputError(f"{record}: {key} is {found.get(key)}, expected {value} (another study)")
+                if found[key] != value:
+                    raise InputError(f"{record}: {key} is {found[key]}, expected {value} (another study)")
             return
         write_json(record, settings)
 

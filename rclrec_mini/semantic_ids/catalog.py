@@ -12,7 +12,6 @@ places of child_tokens[l], ascending. A leaf (depth L) is one item.
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +19,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rclrec_mini.files import InputError, read_json, whole_folder, write_json
+from rclrec_mini.files import InputError, Result, whole_folder, write_json
+from rclrec_mini.records import read_record
 
 MAX_CODES = 2**15  # tokens are stored as int16
 FORMAT = 1
+HEAD = {"result": str, "format": int, "items": int, "levels": int, "codes": int, "codes_sha256": str, "data_hash": str}
+IDS = Result(
+    "set of semantic ids", "catalog.json", frozenset({"catalog.json", "codes.safetensors", "diagnostics.json"})
+)
 
 
 class Catalog:
@@ -114,22 +118,25 @@ class Catalog:
         """Write catalog.json and codes.safetensors to `folder`, whole or not at all.
 
         Raises:
-            InputError: `folder` is a file, or is not empty while `overwrite` is false.
+            InputError: as files.whole_folder.
         """
+        with whole_folder(folder, IDS, overwrite=overwrite) as partial:
+            self.write(partial)
+
+    def write(self, folder: Path) -> None:
+        """As `save`, into a folder that is there and empty."""
         table = self.codes.to("cpu", torch.int16)
-        with whole_folder(folder, overwrite=overwrite) as partial:
-            save_file({"codes": table}, partial / "codes.safetensors")
-            write_json(
-                partial / "catalog.json",
-                {
-                    "format": FORMAT,
-                    "items": self.n_items,
-                    "levels": self.levels,
-                    "codes": self.n_codes,
-                    "codes_sha256": _digest(table.numpy()),
-                    "data_hash": self.data_hash,
-                },
-            )
+        save_file({"codes": table}, folder / "codes.safetensors")
+        head = {
+            "result": IDS.title,
+            "format": FORMAT,
+            "items": self.n_items,
+            "levels": self.levels,
+            "codes": self.n_codes,
+            "codes_sha256": _digest(table.numpy()),
+            "data_hash": self.data_hash,
+        }
+        write_json(folder / "catalog.json", head)
 
     @classmethod
     def load(cls, folder: Path | str, *, data_hash: str | None = None) -> "Catalog":
@@ -144,7 +151,9 @@ class Catalog:
         """
         folder = Path(folder)
         path = folder / "catalog.json"
-        head = _checked_head(path, read_json(path))
+        head = read_record(path, HEAD)
+        if head["format"] != FORMAT:
+            raise InputError(f"{path}: key format is {head['format']}, expected {FORMAT}")
         if data_hash is not None and head["data_hash"] != data_hash:
             raise InputError(
                 f"{path}: data_hash is {head['data_hash']!r}, expected {data_hash!r}: made from other data"
@@ -193,18 +202,6 @@ def _trie(table: np.ndarray, order: np.ndarray, name: str) -> tuple[list[np.ndar
 
 def _digest(table: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(table, dtype="<i2")).hexdigest()
-
-
-def _checked_head(path: Path, head: Any) -> dict[str, Any]:
-    kinds = {"format": int, "items": int, "levels": int, "codes": int, "codes_sha256": str, "data_hash": str}
-    if not isinstance(head, dict):
-        raise InputError(f"{path}: found {type(head).__name__}, expected an object")
-    for key, kind in kinds.items():
-        if not isinstance(head.get(key), kind):
-            raise InputError(f"{path}: key {key} is {head.get(key)!r}, expected {kind.__name__}")
-    if head["format"] != FORMAT:
-        raise InputError(f"{path}: key format is {head['format']}, expected {FORMAT}")
-    return head
 
 
 def _read_codes(path: Path) -> Tensor:

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import rclrec_mini
 from rclrec_mini.checks import check
+from rclrec_mini.data.prepared import read_manifest
 from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
-from rclrec_mini.files import InputError, check_output, read_json, whole_folder, write_json
-from rclrec_mini.semantic_ids.catalog import Catalog
+from rclrec_mini.files import check_output, whole_folder, write_json
+from rclrec_mini.semantic_ids.catalog import IDS, Catalog
 from rclrec_mini.semantic_ids.diagnostics import category_index, diagnostics
 from rclrec_mini.semantic_ids.item_features import FeatureConfig, item_vectors
 from rclrec_mini.semantic_ids.quantization import unique_codes
@@ -60,7 +61,8 @@ def tokenize(
             `out` is not empty while `overwrite` is false.
     """
     started = time.perf_counter()
-    data_folder, out = Path(data_folder), check_output(out, overwrite=overwrite)
+    data_folder, out = Path(data_folder), Path(out)
+    check_output(out, IDS, inputs=[data_folder], overwrite=overwrite)
     sequences = Sequences.load(data_folder)
     items = read_table(data_folder / "items.parquet", ITEMS)
     split = split or split_last_purchase(sequences)
@@ -73,9 +75,9 @@ def tokenize(
     codes, collisions = unique_codes(quantization)
     rows = diagnostics(quantization, codes, collisions, category_index(items), seed=seed)
     _warn_of_collapse(rows, n_items=len(codes), n_codes=config.codebooks.codes)
-    catalog = Catalog(codes.cpu(), n_codes=config.codebooks.codes, data_hash=_content_hash(data_folder))
-    with whole_folder(out, overwrite=overwrite) as partial:
-        catalog.save(partial)
+    catalog = Catalog(codes.cpu(), n_codes=config.codebooks.codes, data_hash=read_manifest(data_folder)["content_hash"])
+    with whole_folder(out, IDS, inputs=[data_folder], overwrite=overwrite) as partial:
+        catalog.write(partial)
         report = {
             "version": rclrec_mini.__version__,
             "config": asdict(config),
@@ -86,14 +88,6 @@ def tokenize(
         }
         write_json(partial / "diagnostics.json", report)
     return catalog
-
-
-def _content_hash(folder: Path) -> str:
-    path = folder / "manifest.json"
-    found = read_json(path).get("content_hash")
-    if not isinstance(found, str):
-        raise InputError(f"{path}: key content_hash is {found!r}, expected str")
-    return found
 
 
 def _warn_of_collapse(rows: list[dict[str, Any]], *, n_items: int, n_codes: int) -> None:

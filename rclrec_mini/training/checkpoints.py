@@ -2,7 +2,7 @@
 
 A checkpoint is a folder:
 
-    state.json                  progress, and the names of the two files below
+    state.json                  progress, and the names and checksums of the two files below
     model-STEP.safetensors      parameters and buffers
     optimizer-STEP.safetensors  optimiser moments, one tensor `PARAMETER.MOMENT` each (absent beside best weights)
 
@@ -25,7 +25,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import rclrec_mini
-from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.files import InputError, clear_leftovers, clear_when_full, sha256, whole_file, write_json
+from rclrec_mini.records import read_record
+
+STATE = {"step": int, "files": dict[str, str], "sha256": dict[str, str]}
 
 
 def save_checkpoint(
@@ -33,7 +36,8 @@ def save_checkpoint(
 ) -> None:
     """Write weights, optimiser moments and `state` (JSON values, "step" among them) in place of what `folder` holds."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with clear_when_full(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     tensors = {"model": _unique(model)}
     if optimizer is not None:
         tensors["optimizer"] = _moments(model, optimizer)
@@ -41,54 +45,87 @@ def save_checkpoint(
     for kind, values in tensors.items():
         with whole_file(folder / files[kind]) as partial:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in values.items()}, partial)
-    write_json(folder / "state.json", {**state, "files": files})
+    hashes = {kind: sha256(folder / name) for kind, name in files.items()}
+    write_json(folder / "state.json", {**state, "files": files, "sha256": hashes})
     sweep(folder)
 
 
 def sweep(folder: Path | str) -> None:
     """Remove what an interrupted save left in a checkpoint's folder."""
-    state = Path(folder) / "state.json"
-    if state.exists():
-        for file in set(state.parent.iterdir()) - {state, *map(state.with_name, read_json(state)["files"].values())}:
-            file.unlink()
+    folder = Path(folder)
+    clear_leftovers(folder)
+    if (folder / "state.json").exists():
+        known = {"state.json", *read_state(folder)["files"].values()}
+        for file in folder.iterdir():
+            if file.name not in known and file.is_file():
+                file.unlink()
+
+
+def read_state(folder: Path | str) -> dict[str, Any]:
+    """The state of a checkpoint.
+
+    Raises:
+        InputError: it is missing, or is no state.
+    """
+    return read_record(Path(folder) / "state.json", STATE, more=True)
 
 
 def load_checkpoint(folder: Path | str, model: nn.Module, optimizer: Optimizer | None = None) -> dict[str, Any]:
     """Put a checkpoint's weights into `model`, its moments into `optimizer`, and return its state.
 
     Raises:
-        InputError: a file is missing or truncated, or its tensors are not those of `model`.
+        InputError: a file is missing or is not what was saved, or its tensors are not those of `model`.
     """
     folder = Path(folder)
-    state = read_json(folder / "state.json")
-    if "files" not in state:
-        raise InputError(f"{folder / 'state.json'}: key files is missing, found {sorted(state)}")
-    files = state.pop("files")
-    _copy_into(model, folder / files["model"])
+    state = read_state(folder)
+    _copy_into(model, _verified(folder, state, "model"))
     if optimizer is not None:
-        if "optimizer" not in files:
-            raise InputError(f"{folder / 'state.json'}: key files.optimizer is missing: these are weights only")
-        _restore_moments(model, optimizer, folder / files["optimizer"])
-    return state
+        _restore_moments(model, optimizer, _verified(folder, state, "optimizer"))
+    return {key: value for key, value in state.items() if key not in ("files", "sha256")}
+
+
+def _verified(folder: Path, state: Mapping[str, Any], kind: str) -> Path:
+    """The file of a checkpoint, after its checksum was found right."""
+    for key in ("files", "sha256"):
+        if kind not in state[key]:
+            raise InputError(f"{folder / 'state.json'}: key {key}.{kind} is missing, found {sorted(state[key])}")
+    path = folder / state["files"][kind]
+    if not path.is_file():
+        raise InputError(f"{path}: file not found")
+    if sha256(path) != state["sha256"][kind]:
+        raise InputError(f"{path}: found other bytes than were saved: its SHA-256 is not that in state.json")
+    return path
 
 
 def load_weights(path: Path | str, model: nn.Module) -> nn.Module:
     """Put saved weights into `model` and return it.
 
-    `path` is a run folder (its best weights, else its last), a checkpoint folder, or a .safetensors file.
+    `path` is a run folder (its best weights; its last where it evaluates nothing), a checkpoint folder, or a
+    .safetensors file.
 
     Raises:
-        InputError: nothing is there, a file is truncated, or its tensors are not those of `model`.
+        InputError: nothing is there, a file is not what was saved, or its tensors are not those of `model`.
     """
     path = Path(path)
     if path.is_file():
         _copy_into(model, path)
-        return model
-    folder = next((f for f in (path / "best", path / "last", path) if (f / "state.json").is_file()), None)
-    if folder is None:
-        raise InputError(f"{path}: found no weights, expected a run folder, a checkpoint or a .safetensors file")
-    load_checkpoint(folder, model)
+    else:
+        load_checkpoint(_best(path), model)
     return model
+
+
+def _best(path: Path) -> Path:
+    if (path / "state.json").is_file():
+        return path
+    if not (path / "last" / "state.json").is_file():
+        raise InputError(f"{path}: found no weights, expected a run folder, a checkpoint or a .safetensors file")
+    last = read_state(path / "last")
+    if not last.get("metrics"):
+        return path / "last"
+    step = read_state(path / "best")["step"]
+    if step != last.get("best_step"):
+        raise InputError(f"{path / 'best' / 'state.json'}: key step is {step}, expected {last.get('best_step')}")
+    return path / "best"
 
 
 def provenance() -> dict[str, Any]:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.files import InputError, whole_file, write_json
+from rclrec_mini.records import read_line, read_record
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Progress:
 
     step: int = 0
     best_step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
     misses: int = 0  # evaluations since the best
     finished: bool = False
     seconds: float = 0.0
@@ -66,12 +67,12 @@ def truncate_log(path: Path, *, after: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > after:
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n") or read_line(line, f"{path}: line {number}", {"step": int})["step"] > after:
             break
         kept.append(line)
     with whole_file(path) as partial:
-        partial.write_text("".join(kept), encoding="utf-8")
+        partial.write_bytes(b"".join(kept))
 
 
 def check_same_settings(path: Path, settings: Mapping[str, Any]) -> None:
@@ -79,7 +80,7 @@ def check_same_settings(path: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     wanted = _flat(json.loads(json.dumps(settings)))
-    found = _flat(read_json(path))
+    found = _flat(read_record(path, {}, more=True))
     for key in [*wanted, *found]:
         if wanted.get(key) != found.get(key):
             raise InputError(

@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rclrec_mini.data.sequences import Batch, Sequences, bucketed_batches
-from rclrec_mini.files import InputError, write_json
+from rclrec_mini.files import InputError, clear_leftovers, clear_when_full, write_json
+from rclrec_mini.records import as_dataclass
 from rclrec_mini.training.checkpoints import load_checkpoint, load_weights, provenance, save_checkpoint, sweep
 from rclrec_mini.training.run_folder import (
     Progress,
@@ -134,10 +135,10 @@ def _train(
     optimizer = build_optimizer(model, config)
     state = Progress()
     if (run / "last" / "state.json").exists():
-        state = Progress(**load_checkpoint(run / "last", model, optimizer))
+        saved = load_checkpoint(run / "last", model, optimizer)
+        state = as_dataclass(Progress, saved, str(run / "last" / "state.json"))
     if fabric.is_global_zero:
-        for partial in run.glob(".*.partial-*"):  # left by a kill
-            partial.unlink()
+        clear_leftovers(run)
         sweep(run / "last")
         sweep(run / "best")
         write_json(run / "config.json", settings)
@@ -294,7 +295,7 @@ class _Loop:
         if not self.fabric.is_global_zero:
             return
         line = {"step": line.pop("step"), "seconds": round(time.perf_counter() - self.start, 3), **line}
-        with open(self.run / "log.jsonl", "a", encoding="utf-8") as file:
+        with clear_when_full(self.run), open(self.run / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(finite(line)) + "\n")
         step, scalars = line.pop("step"), line.pop("validation", line)
         self.fabric.log_dict({name: value for name, value in scalars.items() if value is not None}, step)

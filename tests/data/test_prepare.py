@@ -20,10 +20,10 @@ from rclrec_mini.data import prepare as module
 from rclrec_mini.data.engines import check_spark
 from rclrec_mini.data.prepare import prepare
 from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
-from rclrec_mini.data.schema import INTERACTIONS, ITEMS, USERS
+from rclrec_mini.data.schema import INTERACTIONS, ITEMS, PREPARED, USERS
 from rclrec_mini.data.sequences import Sequences, read_table
 from rclrec_mini.data.table_hash import content_hash
-from rclrec_mini.files import InputError, read_json
+from rclrec_mini.files import InputError, Leftovers, read_json, write_json
 
 Event = tuple[int, int, int, int]  # user, item, behavior, timestamp
 JUNE = int(datetime(2014, 6, 1, tzinfo=UTC).timestamp())
@@ -459,12 +459,11 @@ def test_spark_without_java_or_pyspark(monkeypatch, tmp_path):
 def test_bad_logs_leave_the_output_untouched(tmp_path, text, message):
     (tmp_path / "log.csv").write_bytes(text.encode(errors="surrogateescape"))
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "old.txt").write_text("old")
+    write_json(out / "manifest.json", {"result": PREPARED.title})
     with pytest.raises(InputError, match=message) as caught:
         run("table", tmp_path / "log.csv", out=out, overwrite=True)
     assert "\n" not in str(caught.value) and "log.csv" in str(caught.value)
-    assert nothing_left(tmp_path, "log.csv", "out") and nothing_left(out, "old.txt")
+    assert nothing_left(tmp_path, "log.csv", "out") and nothing_left(out, "manifest.json")
 
 
 def test_missing_file_and_filters_that_leave_nothing(tmp_path):
@@ -556,8 +555,7 @@ def script(tmp_path: Path, body: str) -> subprocess.Popen:
 @pytest.mark.slow
 def test_a_full_disk_leaves_the_output_untouched(tmp_path):
     table(tmp_path / "log.csv", random_events(7001))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old.txt").write_text("old")
+    before = run("table", tmp_path / "log.csv", out=tmp_path / "out", seed=5)
     process = script(
         tmp_path,
         """
@@ -570,14 +568,14 @@ def test_a_full_disk_leaves_the_output_untouched(tmp_path):
     )
     output, errors = process.communicate(timeout=120)
     assert output == "out: could not be written: File too large, expected room on the disk\n", errors
-    assert nothing_left(tmp_path, "log.csv", "out") and nothing_left(tmp_path / "out", "old.txt")
+    assert nothing_left(tmp_path, "log.csv", "out") and read_json(tmp_path / "out" / "manifest.json") == before
+    Sequences.load(tmp_path / "out")
 
 
 @pytest.mark.slow
 def test_a_kill_in_the_middle_leaves_the_output_untouched(tmp_path):
     table(tmp_path / "log.csv", random_events(7001))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old.txt").write_text("old")
+    before = run("table", tmp_path / "log.csv", out=tmp_path / "out", seed=5)
     process = script(
         tmp_path,
         """
@@ -595,9 +593,10 @@ def test_a_kill_in_the_middle_leaves_the_output_untouched(tmp_path):
     assert process.stdout.readline() == "interactions.parquet\n"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    assert nothing_left(tmp_path / "out", "old.txt")
-    partial = [path for path in tmp_path.iterdir() if path.name.startswith(".out.partial-")]
-    assert len(partial) == 1  # half-written, hidden, and no data set: it has no manifest
+    assert read_json(tmp_path / "out" / "manifest.json") == before
+    (partial,) = tmp_path.glob(".out.partial-*")  # half-written, hidden, and no data set: it has no manifest
     with pytest.raises(InputError, match=r"manifest\.json: file not found"):
-        Sequences.load(partial[0])
-    assert run("table", tmp_path / "log.csv", out=tmp_path / "out", overwrite=True)["counts"]["users"] > 0
+        Sequences.load(partial / "out")
+    with pytest.warns(Leftovers, match=r"out: removed \d\.\d MB"):
+        run("table", tmp_path / "log.csv", out=tmp_path / "out", overwrite=True)
+    assert nothing_left(tmp_path, "log.csv", "out")

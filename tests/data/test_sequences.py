@@ -1,19 +1,16 @@
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rclrec_mini.data.schema import CLICK, INTERACTIONS, PURCHASE
+from rclrec_mini.data.schema import CLICK, PURCHASE
 from rclrec_mini.data.sequences import (
     Sequences,
     bucketed_batches,
-    read_table,
     split_last_purchase,
     split_temporal,
 )
-from rclrec_mini.files import InputError, write_json
+from rclrec_mini.files import InputError
 
 
 def sequences_of(users: list[list[tuple[int, int, int]]], n_items: int = 101) -> Sequences:
@@ -144,42 +141,3 @@ def test_bucketed_batches_hold_every_row_once_and_pad_little():
     assert padding(found) < 0.1 * padding(batches(5, bucket=1))
     lengths = [int(sequences.history_length(batch).max()) for batch in found]
     assert lengths != sorted(lengths)
-
-
-def folder_of(path, user, n_users=3, rows=None):
-    columns = {name: user if name == "user" else [0] * len(user) for name in INTERACTIONS.names}
-    table = pa.table({name: pa.array(columns[name], INTERACTIONS.field(name).type) for name in columns})
-    pq.write_table(table, path / "interactions.parquet")
-    counts = {"users": n_users, "items": 1, "interactions": len(user) if rows is None else rows}
-    write_json(path / "manifest.json", {"counts": counts})
-    return path
-
-
-def test_load_gives_offsets_with_users_that_have_no_event(tmp_path):
-    assert Sequences.load(folder_of(tmp_path, [0, 0, 2, 2, 2])).offsets.tolist() == [0, 2, 2, 5]
-
-
-def test_load_refuses_what_breaks_the_contract(tmp_path):
-    with pytest.raises(InputError, match=r"manifest\.json: file not found"):
-        Sequences.load(tmp_path)
-    with pytest.raises(InputError, match=r"3 rows, manifest\.json expects 5"):
-        Sequences.load(folder_of(tmp_path, [0, 1, 2], rows=5))
-    with pytest.raises(InputError, match="rows are not sorted by user"):
-        Sequences.load(folder_of(tmp_path, [0, 2, 1]))
-    path = tmp_path / "interactions.parquet"
-    path.write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"interactions\.parquet: expected Parquet, found"):
-        Sequences.load(tmp_path)
-    path.unlink()
-    with pytest.raises(InputError, match=r"interactions\.parquet: file not found"):
-        Sequences.load(tmp_path)
-
-
-def test_read_table_names_the_column(tmp_path):
-    path = tmp_path / "t.parquet"
-    pq.write_table(pa.table({"user": [1]}), path)
-    with pytest.raises(InputError, match="column user is int64, expected int32"):
-        read_table(path, INTERACTIONS)
-    pq.write_table(pa.table({"user": pa.array([1], pa.int32())}), path)
-    with pytest.raises(InputError, match=r"column item is missing, found \['user'\]"):
-        read_table(path, INTERACTIONS)

@@ -128,16 +128,19 @@ def test_damaged_files(tmp_path) -> None:
 
     for key, value, message in [
         ("items", 103, r"catalog.json expects torch.int16 \(103, 3\)"),
-        ("levels", None, "key levels is None, expected int"),
+        ("levels", None, "key levels is null, expected an integer"),
         ("format", 2, "key format is 2, expected 1"),
+        ("levels", True, "key levels is true, expected an integer"),
+        ("seed", 3, "found the key seed, expected only result, format"),
         ("codes", 2, "expected 0..1"),
     ]:
         head.write_text(json.dumps(values | {key: value}))
         with pytest.raises(InputError, match=message):
             Catalog.load(folder)
-    head.write_text("[]")
-    with pytest.raises(InputError, match="found list"):
-        Catalog.load(folder)
+    for text, message in [("[]", r"found \[\]"), ("{}", "key result is missing"), ("null", "found null")]:
+        head.write_text(text)
+        with pytest.raises(InputError, match=rf"catalog\.json: {message}"):
+            Catalog.load(folder)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.data.simulate import preset, write_prepared
 from rclrec_mini.files import InputError, read_json, write_json
@@ -48,12 +49,23 @@ def test_output_is_not_replaced_unasked(shop, tmp_path) -> None:
     (tmp_path / "ids" / "mine").write_text("kept")
     with pytest.raises(InputError, match="not empty"):
         tokenize(shop, CONFIG, tmp_path / "ids", progress=False)
+    with pytest.raises(InputError, match="ids: found no set of semantic ids"):
+        tokenize(shop, CONFIG, tmp_path / "ids", overwrite=True, progress=False)
+    (tmp_path / "ids" / "mine").unlink()
+    tokenize(shop, CONFIG, tmp_path / "ids", progress=False)
     tokenize(shop, CONFIG, tmp_path / "ids", overwrite=True, progress=False)
     assert {path.name for path in (tmp_path / "ids").iterdir()} == {
         "catalog.json",
         "codes.safetensors",
         "diagnostics.json",
     }
+
+
+@pytest.mark.parametrize("out", [".", "ids", ".."])
+def test_the_data_set_is_never_overwritten(shop, tmp_path, out) -> None:
+    with pytest.raises(InputError, match="found the input"):
+        tokenize(shop, CONFIG, shop / out if out != ".." else shop.parent, overwrite=True, progress=False)
+    assert (shop / "manifest.json").exists() and not (shop / "ids").exists()
 
 
 def test_too_few_codes_leave_nothing_behind(shop, tmp_path) -> None:
@@ -71,6 +83,7 @@ def test_a_collapsed_level_is_not_silent(shop, tmp_path) -> None:
     for file in shop.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     pq.write_table(same, folder / "items.parquet")
+    write_json(folder / "manifest.json", read_json(folder / "manifest.json") | {"checksums": checksums(folder)})
     only_category = FeatureConfig(brand=0, seller=0, title=0, price=0, cooccurrence=0)
     config = TokenizeConfig(features=only_category, codebooks=ResidualKMeansConfig(levels=4, codes=97, iterations=3))
     with pytest.warns(CollapsedCodebook, match=r"perplexity .* at level 4, of 97 possible"):
@@ -83,5 +96,5 @@ def test_a_manifest_without_a_hash(shop, tmp_path) -> None:
     for file in shop.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     write_json(folder / "manifest.json", read_json(folder / "manifest.json") | {"content_hash": None})
-    with pytest.raises(InputError, match="key content_hash is None"):
+    with pytest.raises(InputError, match="key content_hash is null"):
         tokenize(folder, CONFIG, tmp_path / "ids", progress=False)

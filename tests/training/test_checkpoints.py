@@ -57,9 +57,10 @@ def test_a_new_checkpoint_takes_the_place_of_the_old(tmp_path):
 
 def test_weights_come_from_a_run_a_checkpoint_or_a_file(tmp_path):
     best, last = Tied(), Tied()
-    save_checkpoint(tmp_path / "last", last, None, {"step": 2})
+    save_checkpoint(tmp_path / "last", last, None, {"step": 2, "metrics": {}, "best_step": 2})
     assert torch.equal(load_weights(tmp_path, Tied()).head.weight, last.head.weight)
     save_checkpoint(tmp_path / "best", best, None, {"step": 1})
+    save_checkpoint(tmp_path / "last", last, None, {"step": 2, "metrics": {"a": 0.1}, "best_step": 1})
     for path in (tmp_path, tmp_path / "best", tmp_path / "best" / "model-1.safetensors"):
         assert torch.equal(load_weights(path, Tied()).head.weight, best.head.weight)
 
@@ -77,15 +78,45 @@ def test_bad_weights_are_named(tmp_path):
     del smaller.frozen
     with pytest.raises(InputError, match=r"found tensor frozen\.\w+, which the model does not have"):
         load_weights(tmp_path, smaller)
-    file.write_bytes(file.read_bytes()[:-5])
+    content = file.read_bytes()
+    file.write_bytes(content[:-5])
     with pytest.raises(InputError, match="expected a whole safetensors file") as error:
-        load_weights(tmp_path, Tied())
+        load_weights(file, Tied())
     assert str(file) in str(error.value) and "\n" not in str(error.value)
+    file.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    with pytest.raises(InputError, match=r"model-1\.safetensors: found other bytes than were saved"):
+        load_weights(tmp_path, Tied())
     file.unlink()
     with pytest.raises(InputError, match="file not found"):
         load_weights(tmp_path, Tied())
-    (tmp_path / "state.json").write_text('{"step": 1}')
-    with pytest.raises(InputError, match="key files is missing"):
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", "key step is missing"),
+        ("[]", r"found \[\], expected an object"),
+        ("null", "found null, expected an object"),
+        ('{"step": 1}', "key files is missing"),
+        ('{"step": 1, "files": {"model": 3}, "sha256": {}}', "key files is .*, expected an object"),
+        ('{"step": 1, "files": {}, "sha256": {}}', r"key files\.model is missing"),
+        ('{"step": 1, "files": {"model": "a"}, "sha256": {}}', r"key sha256\.model is missing"),
+        ("{", "expected JSON"),
+    ],
+)
+def test_a_state_of_another_shape_is_one_line(text, words, tmp_path):
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(InputError, match=rf"state\.json: {words}") as error:
+        load_weights(tmp_path, Tied())
+    assert "\n" not in str(error.value)
+
+
+def test_best_weights_that_are_gone_are_an_error(tmp_path):
+    save_checkpoint(tmp_path / "last", Tied(), None, {"step": 2, "metrics": {"a": 0.1}, "best_step": 1})
+    with pytest.raises(InputError, match=r"best/state\.json: file not found"):
+        load_weights(tmp_path, Tied())
+    save_checkpoint(tmp_path / "best", Tied(), None, {"step": 2})
+    with pytest.raises(InputError, match=r"best/state\.json: key step is 2, expected 1"):
         load_weights(tmp_path, Tied())
 
 
