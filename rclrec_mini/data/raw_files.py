@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rclrec_mini.data.columns import Layout
@@ -176,9 +177,11 @@ class _Scan:
         newline = self._newline
         if (at := chunk.find(b"\0")) >= 0:
             raise self._fault(chunk, at, "a NUL byte")
-        self.quoted = self.quoted or (self._may_quote and b'"' in chunk)
         array = np.frombuffer(chunk, np.uint8)
         ends = np.flatnonzero(array == ord("\n"))
+        returns = len(ends) if newline == b"\r\n" else 0
+        if self._may_quote and (b'"' in chunk or np.count_nonzero(array == ord("\r")) != returns):
+            self.quoted = True
         if not self.quoted:  # else a quoted field may hold an empty line
             if chunk.startswith(newline):
                 raise self._fault(chunk, 0, "an empty line")
@@ -199,17 +202,32 @@ class _Scan:
 
 
 def stage(file: RawFile, layout: Layout, *, spill: Path) -> RawFile:
-    """Write the fields of a text file, quotes resolved, as Parquet columns c0, c1, … for an engine."""
-    path = Path(tempfile.mkdtemp(dir=spill)) / "staged.parquet"
-    schema = pa.schema([(f"c{i}", pa.string()) for i in range(len(file.columns))])
-    rows, total = walk(file, layout, file.columns), 0
-    with pq.ParquetWriter(path, schema) as writer:
-        while batch := list(islice(rows, STAGED_ROWS)):
-            columns = zip(*(values for _, values in batch), strict=True)
-            arrays = [pa.array([value or None for value in column], pa.string()) for column in columns]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
-            total += len(batch)
+    """Write the fields of a text file, quotes resolved, as Parquet columns c0, c1, … for an engine.
+
+    Raises:
+        InputError: as `walk`.
+    """
+    file = replace(file, quoted=True)
+    path, width, total = Path(tempfile.mkdtemp(dir=spill)) / "staged.parquet", len(file.columns), 0
+    schema = pa.schema([(f"c{i}", pa.string()) for i in range(width)])
+    with _text(file) as lines, pq.ParquetWriter(path, schema) as writer:
+        rows = csv.reader(lines, delimiter=layout.delimiter, strict=True)
+        try:
+            next(rows)  # the header
+            while batch := list(islice(rows, STAGED_ROWS)):
+                columns = (pa.array(column, pa.string()) for column in zip(*batch, strict=True))
+                arrays = [pc.if_else(pc.equal(column, ""), None, column) for column in columns]
+                writer.write_batch(pa.record_batch(arrays, schema=schema))
+                total += len(batch)
+        except (csv.Error, ValueError):  # ValueError: rows of another width
+            for _ in walk(file, layout, file.columns):  # which raises at that row
+                pass
+            raise
     return replace(file, staged=path, rows=total)
+
+
+def _text(file: Found) -> TextIO:
+    return open(file.path, encoding="utf-8-sig", newline="\n")
 
 
 def walk(file: RawFile, layout: Layout, headers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -224,7 +242,7 @@ def walk(file: RawFile, layout: Layout, headers: Sequence[str]) -> Iterator[tupl
         yield from ((f"row {number}", values) for number, values in _parquet_rows(file, indices))
         return
     separator = {"\x01": "the byte 0x01", "\t": "a tab"}.get(layout.delimiter, repr(layout.delimiter))
-    with open(file.path, encoding="utf-8-sig", newline="\n") as lines:
+    with _text(file) as lines:
         checked = lines if file.quoted else _check_ends(file, lines)
         for number, values in _split(file.name, checked, layout.delimiter, file.quoted):
             if len(values) != len(file.columns):
@@ -253,8 +271,9 @@ def _split(name: str, lines: Iterable[str], delimiter: str, quoted: bool) -> Ite
                 raise InputError(f"{name}: line {first}: found an empty line, expected UTF-8 text")
             yield first, values
             first = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{name}: line {first}: found fields that are no CSV ({error}), expected RFC 4180") from None
+    except csv.Error:
+        found = "found quotes or line ends that do not match, expected CSV as in RFC 4180"
+        raise InputError(f"{name}: line {first}: {found}") from None
 
 
 def _parquet_rows(file: Found, indices: Sequence[int]) -> Iterator[tuple[int, list[str]]]:

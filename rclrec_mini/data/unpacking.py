@@ -54,7 +54,8 @@ def _kind(path: Path) -> str:
 
 
 def find(source: Path | str, spill: Path, *, member: str = "") -> Found:
-    """A regular file; a zip's text file `member`, or what a gzip holds, is unpacked into `spill`.
+    """A regular file; the text file `member` of a zip (if none is named, its only one), or a gzip, is unpacked into
+    `spill`.
 
     Raises:
         InputError: the file is missing, a folder, a pipe or a device, or is not packed as its suffix says.
@@ -82,8 +83,9 @@ def _unzip(source: Path, member: str, spill: Path) -> Found:
         with zipfile.ZipFile(source) as archive:
             names = _members(archive, member)
             if len(names) != 1:
-                raise InputError(f"{source}: found {len(names)} files named {member or 'as expected'}, expected one")
-            path = Path(tempfile.mkdtemp(dir=spill)) / member
+                named = f" named {member}" if member else ""
+                raise InputError(f"{source}: found {len(names)} files{named}, expected one")
+            path = Path(tempfile.mkdtemp(dir=spill)) / Path(names[0]).name
             with archive.open(names[0]) as packed, open(path, "wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, COPY_BYTES)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -92,7 +94,8 @@ def _unzip(source: Path, member: str, spill: Path) -> Found:
 
 
 def _members(archive: zipfile.ZipFile, member: str) -> list[str]:
-    return [n for n in archive.namelist() if Path(n).name == member and not n.startswith("__MACOSX/")]
+    names = [name for name in archive.namelist() if not name.startswith("__MACOSX/") and not name.endswith("/")]
+    return [name for name in names if Path(name).name == member or not member]
 
 
 def zip_holds(source: Path | str, member: str) -> bool:
