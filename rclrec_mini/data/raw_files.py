@@ -89,7 +89,7 @@ def _open_parquet(file: Found, layout: Layout) -> RawFile:
     _check_columns(file.name, schema.names, layout)
     lower = [name.lower() for name in schema.names]
     if twice := next((name for name in lower if lower.count(name) > 1), None):
-        raise InputError(f"{file.name}: column {twice} is there twice, found {_listed(schema.names)}")
+        raise InputError(f"{file.name}: column {twice} is there twice, found {listed(schema.names)}")
     for column in layout.columns:
         if column.header in schema.names and not _is_plain(schema.field(column.header).type):
             found = str(schema.field(column.header).type)[:60]
@@ -131,7 +131,8 @@ def _check_rows(file: Found, rows: int) -> None:
         raise InputError(f"{file.name}: found no rows, expected at least one")
 
 
-def _listed(columns: Sequence[str]) -> str:
+def listed(columns: Sequence[str]) -> str:
+    """Names of columns as messages show them: on one line, and cut where they are many."""
     return repr(",".join(columns)[:200])[1:-1]
 
 
@@ -140,7 +141,7 @@ def _check_columns(where: str, columns: Sequence[str], layout: Layout) -> None:
         if columns.count(column.header) != 1:
             trouble = "is there twice" if column.header in columns else "is missing"
             advice = f"; {column.missing}" if column.missing and column.header not in columns else ""
-            raise InputError(f"{where}: column {column.header} {trouble}, found {_listed(columns)}{advice}")
+            raise InputError(f"{where}: column {column.header} {trouble}, found {listed(columns)}{advice}")
 
 
 class _Scan:

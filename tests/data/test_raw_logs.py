@@ -64,13 +64,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    engine = DuckDB(spill=tmp_path_factory.mktemp("spill"), memory=500_000_000, threads=1)
-    yield engine
-    engine.close()
-
-
 def header(layout: Layout) -> str:
     headers = dict.fromkeys(column.header for column in layout.columns)
     return layout.delimiter.join(headers) + "\n" if layout.header else ""

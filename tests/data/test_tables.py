@@ -32,13 +32,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    engine = DuckDB(spill=tmp_path_factory.mktemp("spill"), memory=500_000_000, threads=1)
-    yield engine
-    engine.close()
-
-
 def config(log: Path, source: str = "table", **options) -> PrepareConfig:
     return PrepareConfig(source=source, log=(log,), out=log.with_name("out"), threads=1, **options)
 
@@ -304,6 +297,8 @@ def test_columns_that_are_not_there(shop):
     assert "column user is missing, found ,uid,User,sku,action,ts,note; --columns user=NAME" in refusal(shop)
     found = refusal(shop, columns=(*NAMES, "category=kind"))
     assert found.endswith("log.csv: column kind for category is missing, found ,uid,User,sku,action,ts,note")
+    shop.write_text('user,item,behavior,timestamp,"two\nlines"\na,7,3,5,\n')
+    assert "found user,item,behavior,timestamp,two\\nlines" in refusal(shop, columns=("category=kind",))
 
 
 def test_ids_are_numbered_in_order(tmp_path):
@@ -352,6 +347,9 @@ def test_a_log_that_contradicts_itself(tmp_path):
     assert "--columns category= leaves the column out" in found
     manifest, _ = run(log, columns=("category=",))
     assert manifest["ignored_columns"] == ["category"]
+    log.write_text(",user,item,behavior,timestamp,category\n0,a,7,3,5,hats\n1,a,7,3,6,caps\n")  # with pandas' index
+    manifest, _ = run(log, columns=("category=",))
+    assert manifest["ignored_columns"] == ["", "category"]
 
 
 def test_recbole_with_its_items_and_users(tmp_path):

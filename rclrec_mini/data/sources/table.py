@@ -12,7 +12,7 @@ from typing import Any
 
 from rclrec_mini.data.columns import Column, Layout, any_id, one_of, price, text, time_like
 from rclrec_mini.data.prepare_config import DROPPED, PrepareConfig
-from rclrec_mini.data.raw_files import first_line, head
+from rclrec_mini.data.raw_files import first_line, head, listed
 from rclrec_mini.data.raw_logs import Inputs, Part, open_part
 from rclrec_mini.data.schema import BEHAVIORS, ITEMS, USERS
 from rclrec_mini.data.unpacking import Found, find, list_files
@@ -70,7 +70,8 @@ class Table:
         return self.head[0][self.plain.index(here)]
 
     def holds(self, name: str) -> bool:
-        return self.header(name) in self.head[0]
+        header = self.header(name)
+        return header != "" and header in self.head[0]
 
     def first(self, header: str) -> str:
         return dict(zip(*self.head, strict=False)).get(header, "")
@@ -112,8 +113,7 @@ def read_tables(
     tables = [table for table in (log, items, users) if table]
     for name, theirs in config.column_names.items():
         if theirs and not any(theirs in table.plain for table in tables):
-            found = ",".join(log.plain)[:200]
-            raise InputError(f"{log.files[0].name}: column {theirs} for {name} is missing, found {found}")
+            raise InputError(f"{log.files[0].name}: column {theirs} for {name} is missing, found {listed(log.plain)}")
 
     described = [name for name in ITEM_COLUMNS if not (items and items.holds(name))]
     described += [name for name in USER_COLUMNS if not (users and users.holds(name))]
