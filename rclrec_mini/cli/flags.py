@@ -55,12 +55,17 @@ def _owners(causes: list[BaseException]) -> Iterator[str]:
     yield from (cause.arg for cause in causes if isinstance(getattr(cause, "arg", None), str))
 
 
+def flag_of(field: str) -> str:
+    """The flag that sets a field."""
+    return f"--{field.replace('_', '-')}"
+
+
 def with_flag(error: FieldError, args: Sequence[str], *, owner: str = "") -> InputError:
     """The same error with the flag in place of the field: of the flags in `args` that end in its name the one that
     belongs to `owner`, else the first, and where none was given the one that would set it."""
     owner = re.sub(r"^(config|shop)(\.|$)", "", owner)  # the fields that hold a verb's config
     field = error.field.replace("_", "-")
-    full = f"--{owner}.{field}" if owner else f"--{field}"
+    full = flag_of(f"{owner}.{field}" if owner else field)
     given = [arg.split("=")[0].replace("_", "-") for arg in args if arg.startswith("--")]
     alike = [flag for flag in given if f".{flag.removeprefix('--')}".endswith(f".{field}")]
     return InputError(f"{full if full in alike else (alike or [full])[0]}: {error.words}")

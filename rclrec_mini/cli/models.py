@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rclrec_mini.checks import FieldError
-from rclrec_mini.cli.flags import parse
-from rclrec_mini.files import check_output_file, whole_file, write_json
+from rclrec_mini.cli.flags import flag_of, parse
+from rclrec_mini.files import InputError, check_output_file, whole_file, write_json
 
 
 def train(args: Sequence[str]) -> None:
@@ -137,8 +137,10 @@ def evaluate(args: Sequence[str]) -> None:
 
 
 def recommend(args: Sequence[str]) -> None:
-    """What users would buy next, and the curriculum that the model put before it."""
+    """What people would buy next, and the curriculum that the model put before it."""
+    from rclrec_mini.experiments.answers import FORMATS
     from rclrec_mini.experiments.recommend import recommend as run
+    from rclrec_mini.experiments.recommend import write_recommendations
 
     @dataclass(frozen=True, kw_only=True)
     class Recommend:
@@ -146,17 +148,45 @@ def recommend(args: Sequence[str]) -> None:
         """the folder that train wrote"""
         data: Path
         """the data set it was trained on, a folder"""
-        users: tuple[str, ...]
-        """raw ids of users, as in the log"""
+        users: tuple[str, ...] = ()
+        """raw ids of users, as in the log; this or one of the next three"""
+        users_file: Path | None = None
+        """a text file with the raw id of a user on each line"""
+        all_users: bool = False
+        """everybody in the data"""
+        history: Path | None = None
+        """events of somebody who is not in the data: CSV with a header, or JSON lines (.jsonl), of item (raw id),
+        behavior and timestamp (seconds UTC); the model, which never saw this person, lends the place of a user"""
         k: int = 10
-        """items for each user"""
+        """items for each"""
         beams: int = 20
         """width of the beam search"""
+        exclude_seen: bool = False
+        """leave out the items that are in the person's history"""
         json: bool = False
         """print everything as JSON instead of a table"""
+        out: Path | None = None
+        """write to this file instead, NAME.parquet, NAME.csv or NAME.jsonl, a batch of users at a time"""
 
     options = parse(recommend, Recommend, args)
-    answers = run(options.run, options.data, users=list(options.users), k=options.k, beams=options.beams)
+    check_out_file(options.out, FORMATS, apart_from=(options.run, options.data))
+    ways = ("users", "users_file", "all_users", "history")
+    given = [way for way in ways if getattr(options, way)]
+    if len(given) != 1:
+        found = " and ".join(flag_of(way) for way in given) or "none"
+        raise FieldError("users", f"found {found}, expected one of {', '.join(map(flag_of, ways))}")
+    asked = {
+        "users": None if options.all_users else users_of(options.users_file) or list(options.users),
+        "history": options.history,
+        "k": options.k,
+        "beams": options.beams,
+        "exclude_seen": options.exclude_seen,
+    }
+    if options.out is not None:
+        number = write_recommendations(options.out, options.run, options.data, **asked)
+        print(f"{options.out}: {options.k} items for each of {number:,} users")
+        return
+    answers = run(options.run, options.data, **asked)
     if options.json:
         print(json.dumps(answers, indent=2, ensure_ascii=False, allow_nan=False))
         return
@@ -166,6 +196,20 @@ def recommend(args: Sequence[str]) -> None:
             print(f"  {event['behavior']} of {event['raw_id']}, {event['events_ago']} events ago")
         for rank, item in enumerate(answer["items"], start=1):
             print(f"  {rank:>3}. {item['raw_id']}  {item['score']:.2f}  {item.get('title', '')}".rstrip())
+
+
+def users_of(path: Path | None) -> list[str]:
+    """The lines of a file of users, none where there is no file."""
+    if path is None:
+        return []
+    try:
+        users = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        what = "file not found" if isinstance(error, FileNotFoundError) else f"expected UTF-8, found {error}"
+        raise InputError(f"{path}: {what}") from None
+    if not users:
+        raise InputError(f"{path}: found no users, expected a raw id on each line")
+    return users
 
 
 def reproduce(args: Sequence[str]) -> None:

@@ -118,31 +118,32 @@ class Sequences:
         mask = window >= start[:, None]
         return np.where(mask, window, 0), mask
 
-    def batch_after(self, user: int, max_history: int, *, behavior: int) -> Batch:
-        """The sample of a user's unknown next event under `behavior`, after all the events there are: B = 1.
+    def batch_after(self, users: np.ndarray, max_history: int, *, behavior: int) -> Batch:
+        """The samples of the unknown next events of `users` (B,) under `behavior`, after all the events there are.
 
         Raises:
-            InputError: the user has no event.
+            InputError: a user has no event.
         """
-        start, end = int(self.offsets[user]), int(self.offsets[user + 1])
-        if start == end:
-            raise InputError(f"user {user}: found no events, expected at least 1")
-        events = slice(max(start, end - max_history), end)
+        start, end = self.offsets[users], self.offsets[users + 1]
+        if (start == end).any():
+            raise InputError(f"user {users[np.argmax(start == end)]}: found no events, expected at least 1")
+        window = end[:, None] + np.arange(-min(max_history, int((end - start).max(initial=1))), 0)  # (B, T)
+        mask = window >= start[:, None]
 
         def history(column: np.ndarray) -> Tensor:
-            return torch.from_numpy(column[events].astype(np.int64))[None]
+            return torch.from_numpy(np.where(mask, column[window], 0).astype(np.int64))
 
-        one = torch.ones(1, dtype=torch.int64)
+        end = torch.from_numpy(end.astype(np.int64))
         return Batch(
-            row=one * end,
-            user=one * user,
+            row=end,
+            user=torch.from_numpy(users.astype(np.int64)),
             item=history(self.item),
             behavior=history(self.behavior),
             timestamp=history(self.timestamp),
-            mask=torch.ones(1, events.stop - events.start, dtype=torch.bool),
-            target_item=one * 0,
-            target_behavior=one * behavior,
-            target_timestamp=one * int(self.timestamp[end - 1]),
+            mask=torch.from_numpy(mask),
+            target_item=torch.zeros_like(end),
+            target_behavior=torch.full_like(end, behavior),
+            target_timestamp=torch.from_numpy(self.timestamp[end.numpy() - 1].astype(np.int64)),
         )
 
     def batch(self, rows: np.ndarray, max_history: int) -> Batch:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from rclrec_mini.data.sequences import Batch
+from rclrec_mini.decoding.unseen import Unseen
 from rclrec_mini.files import InputError
 from rclrec_mini.models.pointer import Pointing
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -47,7 +48,9 @@ class GenerativeModel(Protocol):
 
 
 @torch.inference_mode()
-def beam_search(model: GenerativeModel, batch: Batch, catalog: Catalog, *, beams: int, k: int) -> tuple[Tensor, Tensor]:
+def beam_search(
+    model: GenerativeModel, batch: Batch, catalog: Catalog, *, beams: int, k: int, seen: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The k best items of each user found by constrained beam search.
 
     Exact for the width: no extension that belongs to the best `beams` of its level is lost. With at least as many
@@ -60,6 +63,7 @@ def beam_search(model: GenerativeModel, batch: Batch, catalog: Catalog, *, beams
         catalog: N items, on the device of the model's logits.
         beams: W, beams a user.
         k: items a user, at most `beams`.
+        seen: items (B, N) that a user must not get: the search is that over a catalogue without them.
 
     Returns:
         items (B, k) int64, best first, and scores (B, k), natural log-probabilities (float32, or float64 for
@@ -71,13 +75,18 @@ def beam_search(model: GenerativeModel, batch: Batch, catalog: Catalog, *, beams
     """
     if not 1 <= k <= beams:
         raise InputError(f"k: found {k}, expected 1..{beams} (the number of beams)")
+    unseen = None if seen is None else Unseen(catalog, seen)
     state, logits = model.start(batch)
     logits = logits.unsqueeze(1)  # (B, 1, V): one beam, the root
     node = torch.zeros(logits.shape[:2], dtype=torch.int64, device=logits.device)  # (B, W)
     score = generated = torch.zeros(logits.shape[:2], device=logits.device)  # (B, W)
     copies = _Copies(catalog, batch.item, pointing) if (pointing := getattr(state, "pointing", None)) else None
+    if copies is not None and seen is not None:
+        copies.mass = copies.mass.masked_fill(seen.gather(1, batch.item), 0.0)
     for level in range(catalog.levels):
         child, token, exists = _children(catalog, level, node)  # (B, W, C)
+        if unseen is not None:
+            exists &= unseen.holds(level, child)
         spelled = (generated.unsqueeze(-1) + log_softmax_at(logits, token)).masked_fill(~exists, float("-inf"))
         total = spelled if copies is None else copies.mix(level, node, score > float("-inf"), child, exists, spelled)
         total = total.flatten(1)  # (B, W * C)

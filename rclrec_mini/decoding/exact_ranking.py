@@ -21,13 +21,16 @@ CELLS = 16_000_000  # scores held at once, 64 MB
 
 
 @torch.inference_mode()
-def exact_ranking(model: ItemRecommender, batch: Batch, *, k: int, cells: int = CELLS) -> tuple[Tensor, Tensor]:
+def exact_ranking(
+    model: ItemRecommender, batch: Batch, *, k: int, seen: Tensor | None = None, cells: int = CELLS
+) -> tuple[Tensor, Tensor]:
     """The k best items of each user; equal scores go to the lower item number.
 
     Args:
         model: see `ItemRecommender`; put it in eval mode first.
         batch: B users.
         k: items a user, at least 1.
+        seen: items (B, N) that a user must not get.
         cells: scores held at once.
 
     Returns:
@@ -49,6 +52,8 @@ def exact_ranking(model: ItemRecommender, batch: Batch, *, k: int, cells: int = 
         new = torch.addmm(bias[first : first + chunk], query, vectors[first : first + chunk].T)  # (B, chunk)
         if pointer is not None:
             total = torch.logaddexp(total, new.logsumexp(1, keepdim=True))
+        if seen is not None:
+            new = new.masked_fill(seen[:, first : first + chunk], float("-inf"))
         place = first_best(new, k)
         score = torch.cat([score, new.gather(1, place)], dim=1)
         item = torch.cat([item, place + first], dim=1)
@@ -56,22 +61,25 @@ def exact_ranking(model: ItemRecommender, batch: Batch, *, k: int, cells: int = 
         score, item = score.gather(1, place), item.gather(1, place)
     if pointer is not None:
         history = (vectors[batch.item] * query[:, None]).sum(-1) + bias[batch.item]  # (B, T)
-        item, score = _with_copies(item, score - total, batch, history - total, pointer.next(batch), k)
+        hidden = ~batch.mask if seen is None else ~batch.mask | seen.gather(1, batch.item)
+        item, score = _with_copies(item, score - total, batch, history - total, pointer.next(batch), k, hidden=hidden)
     score, order = score.sort(dim=1, descending=True, stable=True)
+    item = torch.where(score > float("-inf"), item.gather(1, order), -1)
     missing = max(0, k - item.shape[1])
     pad = torch.nn.functional.pad
-    return pad(item.gather(1, order), (0, missing), value=-1), pad(score, (0, missing), value=float("-inf"))
+    return pad(item, (0, missing), value=-1), pad(score, (0, missing), value=float("-inf"))
 
 
 def _with_copies(
-    item: Tensor, score: Tensor, batch: Batch, history: Tensor, pointing: Pointing, k: int
+    item: Tensor, score: Tensor, batch: Batch, history: Tensor, pointing: Pointing, k: int, *, hidden: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The k best items of the mixture of models/pointer.py, in the order of their numbers: they are among the k best
-    of generation, item (B, k) with log P_gen `score`, and the items of the history, whose log P_gen is (B, T)."""
+    of generation, item (B, k) with log P_gen `score`, and the items of the history, whose log P_gen is (B, T), without
+    those of the events that are `hidden` (B, T)."""
     own = batch.item.masked_fill(~batch.mask, -1)
     same = own[:, :, None] == own[:, None]  # (B, T, T)
     copied = (same * pointing.log_copy.exp()).sum(-1).log()
-    again = same.tril(-1).any(-1) | ~batch.mask  # what one event says of its item another need not say
+    again = same.tril(-1).any(-1) | hidden  # what one event says of its item another need not say
     copied = torch.logaddexp(copied, pointing.log_rest + history).masked_fill(again, float("-inf"))
     listed = (item[:, :, None] == own[:, None]).any(-1)
     score = (pointing.log_rest + score).masked_fill(listed, float("-inf"))

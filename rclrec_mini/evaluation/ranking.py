@@ -28,11 +28,14 @@ def rank(
     return np.concatenate(items)
 
 
-def best_items(model: nn.Module, batch: Batch, catalog: Catalog | None, *, k: int, beams: int) -> tuple[Tensor, Tensor]:
-    """Items (B, k) and scores (B, k), best first: by beam search over `catalog`, exactly where there is none."""
+def best_items(
+    model: nn.Module, batch: Batch, catalog: Catalog | None, *, k: int, beams: int, seen: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Items (B, k) and scores (B, k), best first: by beam search over `catalog`, exactly where there is none. `seen`
+    (B, N) are items to leave out."""
     if catalog is None:
-        return exact_ranking(model, batch, k=k)
-    return beam_search(model, batch, catalog, beams=beams, k=k)
+        return exact_ranking(model, batch, k=k, seen=seen)
+    return beam_search(model, batch, catalog, beams=beams, k=k, seen=seen)
 
 
 def catalog_of(model: nn.Module, catalog: Catalog) -> Catalog | None:
