@@ -63,6 +63,9 @@ def test_the_version(capsys):
         (["simulate", "--out", "x", "--parents", "100"], ["--leaves: found 60, expected 100 or more"]),
         (["tokenize", "--data", "d", "--out", "x", "--device", "abacus"], ["--device: found 'abacus'"]),
         (["tokenize", "--data", "d", "--out", "x", "--codes", "0"], ["--codes: found 0"]),
+        (["recommend", "--run", "r", "--data", "d"], ["--users: found none, expected one of --users, --users-file"]),
+        (["recommend", "--run", "r", "--data", "d", "--users", "3", "--all-users"], ["--users and --all-users"]),
+        (["recommend", "--run", "r", "--data", "d", "--all-users", "--out", "x.xlsx"], ["--out: found x.xlsx"]),
         (["evaluate", "--run", "r", "--data", "d", "--beams", "3"], ["--beams: found 3, expected 10 or more"]),
         (["evaluate", "--run", "r", "--data", "d", "--cutoffs", "5", "0"], ["--cutoffs: found 5 0"]),
         (["evaluate", "--run", "r", "--data", "d", "--out", "x.txt"], ["--out: found x.txt", ".json or .csv"]),
@@ -234,10 +237,23 @@ def test_recommend_prints_pure_json_or_a_list(trained, capsys):
 
 
 @pytest.mark.slow
+def test_recommend_writes_files(trained, tmp_path, capsys):
+    (tmp_path / "users.txt").write_text("3\n2\n")
+    out = tmp_path / "answers.jsonl"
+    assert main(["recommend", *trained, "--users-file", str(tmp_path / "users.txt"), "--out", str(out)]) == 0
+    assert [json.loads(line)["user"] for line in out.read_text().splitlines()] == ["3", "2"]
+    assert main(["recommend", *trained, "--all-users", "--exclude-seen", "--out", str(out)]) == 0
+    assert f"{out}: 10 items for each of 67 users" in capsys.readouterr().out
+    assert len(out.read_text().splitlines()) == 67
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "words"),
     [
         (["recommend", "--users", "nobody"], ["nobody"]),
+        (["recommend", "--users-file", "absent.txt"], ["absent.txt", "not found"]),
+        (["recommend", "--history", "absent.csv"], ["absent.csv", "not found"]),
         (["recommend", "--users", "2", "--k", "0"], ["k", "0"]),
         (["evaluate", "--beams", "3"], ["3"]),
     ],

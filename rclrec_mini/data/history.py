@@ -57,12 +57,15 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 yield from ((reader.line_num, row) for row in reader)
                 return
             for number, line in enumerate(file, start=1):
-                row = json.loads(line)
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise InputError(f"{path}: line {number}: expected JSON, found {error}") from None
                 if not isinstance(row, dict):
                     raise InputError(f"{path}: line {number}: found {type(row).__name__}, expected an object")
                 yield number, row
     except FileNotFoundError:
         raise InputError(f"{path}: file not found") from None
-    except (csv.Error, json.JSONDecodeError, UnicodeDecodeError) as error:
-        expected = "JSON lines" if path.suffix.lower() == ".jsonl" else "CSV"
-        raise InputError(f"{path}: expected {expected} in UTF-8, found {error}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        kind = "JSON lines" if path.suffix.lower() == ".jsonl" else "CSV"
+        raise InputError(f"{path}: expected {kind} in UTF-8, found {error}") from None

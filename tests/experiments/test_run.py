@@ -5,19 +5,16 @@ import json
 
 import numpy as np
 import pytest
-import torch
+from small_run import CONFIG, TRAINING
 from torch.testing import assert_close
 
-from rclrec_mini.data.schema import PURCHASE, USERS
-from rclrec_mini.data.sequences import read_table
+from rclrec_mini.data.schema import PURCHASE
 from rclrec_mini.data.simulate import preset, write_prepared
 from rclrec_mini.evaluation.metrics import metric_names
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.experiments.materials import Materials
-from rclrec_mini.experiments.methods import RCLRecConfig, finetuning_rclrec, pretraining_rclrec
-from rclrec_mini.experiments.recommend import recommend
+from rclrec_mini.experiments.methods import finetuning_rclrec, pretraining_rclrec
 from rclrec_mini.experiments.run import (
-    ExperimentConfig,
     evaluate_run,
     finetune,
     load_run,
@@ -25,39 +22,6 @@ from rclrec_mini.experiments.run import (
     run_experiment,
 )
 from rclrec_mini.files import InputError
-from rclrec_mini.models.backbone import BackboneConfig
-from rclrec_mini.models.rclrec import LossConfig
-from rclrec_mini.semantic_ids.catalog import Catalog
-from rclrec_mini.training.schedule import TrainConfig
-
-TRAINING = TrainConfig(batch_size=29, max_steps=7, evaluate_every=5, max_history=11, accelerator="cpu")
-CONFIG = ExperimentConfig(
-    model=RCLRecConfig(
-        backbone=BackboneConfig(
-            levels=3, codes=17, d=26, heads=2, encoder_layers=1, decoder_layers=1, ffn=31, max_history=11, causal=True
-        ),
-        loss=LossConfig(supervision=0.1),
-        prefix_share=0.5,
-    ),
-    pretrain=TRAINING,
-    finetune=TRAINING,
-    validation_targets=41,
-    beams=13,
-)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """data, ids, run"""
-    root = tmp_path_factory.mktemp("experiment")
-    write_prepared(preset("tiny", users=67), root / "data")
-    manifest = json.loads((root / "data" / "manifest.json").read_text())
-    shuffle = torch.randperm(17**3, generator=torch.Generator().manual_seed(0))
-    codes = torch.cartesian_prod(*[torch.arange(17)] * 3)[shuffle]
-    catalog = Catalog(codes[: manifest["counts"]["items"]], n_codes=17, data_hash=manifest["content_hash"])
-    catalog.save(root / "ids")
-    run_experiment(CONFIG, root / "data", root / "ids", root / "run", progress=False)
-    return root / "data", root / "ids", root / "run"
 
 
 def test_a_run_loads_with_the_weights_it_ended_with(folders):
@@ -174,22 +138,3 @@ def test_evaluate(folders):
         assert 0 <= estimate["low"] <= estimate["mean"] <= estimate["high"] <= 1
     assert 0 < result["recovery"]["precision"] < 1
     assert result["data_hash"] == json.loads((data / "manifest.json").read_text())["content_hash"]
-
-
-def test_recommend(folders):
-    data, _, run = folders
-    _, _, materials = load_run(run, data)
-    users = read_table(data / "users.parquet", USERS)["raw_id"].to_pylist()
-    (answer,) = recommend(run, data, users=[users[3]], k=7, beams=13)
-    assert answer["user"] == users[3]
-    assert len(answer["curriculum"]) == CONFIG.model.k and len(answer["items"]) == 7
-    assert len({item["raw_id"] for item in answer["items"]}) == 7
-    scores = [item["score"] for item in answer["items"]]
-    assert scores == sorted(scores, reverse=True)
-    start, end = materials.sequences.offsets[3:5]
-    history = materials.sequences.item[max(start, end - 11) : end]
-    for event in answer["curriculum"]:
-        assert 1 <= event["events_ago"] <= min(11, end - start)
-        assert history[-event["events_ago"]] >= 0
-    with pytest.raises(InputError, match="user nobody not found"):
-        recommend(run, data, users=["nobody"])
