@@ -69,7 +69,10 @@ def test_the_version(capsys):
         (["evaluate", "--run", "r", "--data", "d", "--beams", "3"], ["--beams: found 3, expected 10 or more"]),
         (["evaluate", "--run", "r", "--data", "d", "--cutoffs", "5", "0"], ["--cutoffs: found 5 0"]),
         (["evaluate", "--run", "r", "--data", "d", "--out", "x.txt"], ["--out: found x.txt", ".json or .csv"]),
-        (["evaluate", "--run", "r", "--data", "d", "--out", "r/x.csv"], ["--out: found r/x.csv", "outside r"]),
+        (
+            ["evaluate", "--run", "r", "--data", "d", "--out", "r/x.csv"],
+            ["r/x.csv: found the input r in the same"],
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(args, words, tmp_path, monkeypatch, capsys):
@@ -245,6 +248,9 @@ def test_recommend_writes_files(trained, tmp_path, capsys):
     assert main(["recommend", *trained, "--all-users", "--exclude-seen", "--out", str(out)]) == 0
     assert f"{out}: 10 items for each of 67 users" in capsys.readouterr().out
     assert len(out.read_text().splitlines()) == 67
+    (tmp_path / "mine.csv").write_text("my own\n")
+    assert main(["recommend", *trained, "--all-users", "--out", str(tmp_path / "mine.csv")]) == 2
+    assert (tmp_path / "mine.csv").read_text() == "my own\n"
 
 
 @pytest.mark.slow

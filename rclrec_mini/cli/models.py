@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,17 +71,14 @@ def train(args: Sequence[str]) -> None:
         print(f"{options.out}: trained, ready for rclrec evaluate --run {options.out} --data {options.data}")
 
 
-def check_out_file(out: Path | None, suffixes: Sequence[str], *, apart_from: Sequence[Path]) -> None:
-    """Raise FieldError unless `out` is None, or a file of one of these kinds that lies outside the given folders."""
+def check_out_file(out: Path | None, kinds: Mapping[str, bytes], *, inputs: Iterable[Path | None]) -> None:
+    """Raise InputError unless `out` is None or ends in one of `kinds`, which say how such a file begins, and may be
+    written without loss of anything else."""
     if out is None:
         return
-    if out.suffix not in suffixes:
-        raise FieldError("out", f"found {out}, expected a name that ends in {' or '.join(suffixes)}")
-    if out.is_dir():
-        raise FieldError("out", f"found the folder {out}, expected a file")
-    for folder in apart_from:
-        if out.resolve().is_relative_to(folder.resolve()):
-            raise FieldError("out", f"found {out}, expected a file outside {folder}, which is read")
+    if out.suffix not in kinds:
+        raise FieldError("out", f"found {out}, expected a name that ends in {' or '.join(kinds)}")
+    check_output_file(out, tuple(kinds.values()), inputs=filter(None, inputs))
 
 
 def write_metrics(path: Path, result: dict[str, Any]) -> None:
@@ -118,9 +115,8 @@ def evaluate(args: Sequence[str]) -> None:
         """also write the result to this file, NAME.json (everything) or NAME.csv (the table); default: do not"""
 
     options = parse(evaluate, Evaluate, args)
-    check_out_file(options.out, (".json", ".csv"), apart_from=(options.run, options.data))
-    if options.out is not None:
-        check_output_file(options.out, (b'{\n  "run": ', b"metric,mean,"))
+    kinds = {".json": b'{\n  "run": ', ".csv": b"metric,mean,"}
+    check_out_file(options.out, kinds, inputs=(options.run, options.data))
     result = evaluate_run(options.run, options.data, split=options.split, beams=options.beams, cutoffs=options.cutoffs)
     if options.out is not None:
         (write_json if options.out.suffix == ".json" else write_metrics)(options.out, result)
@@ -169,7 +165,7 @@ def recommend(args: Sequence[str]) -> None:
         """write to this file instead, NAME.parquet, NAME.csv or NAME.jsonl, a batch of users at a time"""
 
     options = parse(recommend, Recommend, args)
-    check_out_file(options.out, FORMATS, apart_from=(options.run, options.data))
+    check_out_file(options.out, FORMATS, inputs=(options.run, options.data, options.users_file, options.history))
     ways = ("users", "users_file", "all_users", "history")
     given = [way for way in ways if getattr(options, way)]
     if len(given) != 1:

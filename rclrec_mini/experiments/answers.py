@@ -19,7 +19,7 @@ from rclrec_mini.checks import FieldError
 from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.files import whole_file
 
-FORMATS = (".parquet", ".csv", ".jsonl")
+FORMATS = {".parquet": b"PAR1", ".csv": b'"user","part",', ".jsonl": b'{"user": '}  # how their files begin
 ITEM = pa.struct([("raw_id", pa.string()), ("score", pa.float32())])
 EVENT = pa.struct([("raw_id", pa.string()), ("behavior", pa.string()), ("events_ago", pa.int32())])
 NESTED = pa.schema([("user", pa.string()), ("curriculum", pa.list_(EVENT)), ("items", pa.list_(ITEM))])
