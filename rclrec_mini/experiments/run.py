@@ -190,7 +190,8 @@ def _claim(out: Path, config: ExperimentConfig, materials: Materials, ids: Path)
         raise InputError(f"{out}: found a folder that is not empty and holds no run, expected none")
     METHODS[method_name(config.model)].second(config.model, materials, _fresh(config, materials))  # refuses a misfit
     with whole_folder(out, inputs=(materials.folder, ids)) as folder:
-        materials.catalog.save(folder / "ids")
+        (folder / "ids").mkdir()
+        materials.catalog.write(folder / "ids")
         write_json(folder / record.name, settings)
 
 
