@@ -36,7 +36,7 @@ def simulate(args: Sequence[str]) -> None:
         zipped: bool = False
         """pack the files of ijcai15 into one zip"""
         overwrite: bool = False
-        """replace the output folder if it holds something"""
+        """replace the output folder if it holds an earlier result of this verb, and nothing else"""
         shop: OmitArgPrefixes[ShopConfig]
 
     @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def tokenize(args: Sequence[str]) -> None:
         out: Path
         """the folder to write; must not exist or be empty, unless overwrite"""
         overwrite: bool = False
-        """replace the output folder if it holds something"""
+        """replace the output folder if it holds an earlier result of this verb, and nothing else"""
         config: OmitArgPrefixes[TokenizeConfig] = field(default_factory=TokenizeConfig)
 
     options = parse(tokenize, Tokenize, args)

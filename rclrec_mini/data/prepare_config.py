@@ -73,7 +73,7 @@ class PrepareConfig:
     threads: int | None = None
     """threads of the engine; default: all cores"""
     overwrite: bool = False
-    """replace the output folder if it holds something"""
+    """replace the output folder if it holds an earlier result of this verb, and nothing else"""
 
     def __post_init__(self) -> None:
         """Raise InputError for a value that no data could make right."""
