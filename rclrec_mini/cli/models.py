@@ -223,7 +223,7 @@ def reproduce(args: Sequence[str]) -> None:
         out: Path
         """the folder of the study, where runs and reports go; the same for all three"""
         preset: Literal[tuple(MODELS)] = "mini"
-        """sizes and schedules: tiny (to see that it runs), mini (an hour or two on two cores) or full (a GPU)"""
+        """sizes and schedules: tiny (to see that it runs), mini (two hours on two cores) or full (a GPU)"""
         data: Path | None = None
         """a prepared data set, a folder; default: the simulated shop of the preset"""
         ids: Path | None = None
@@ -248,12 +248,14 @@ def reproduce(args: Sequence[str]) -> None:
         threads = options.threads or int(options.workers > 1)
         studies.run_study(study, rows, workers=options.workers, threads=threads)
     result = reports.write_report(study, options.table, rows, preset_name=options.preset)
-    if options.table == "figure3":
-        from rclrec_mini.views.results import recall_by_k
+    from rclrec_mini.views.results import learning_curves, recall_by_k
 
-        trained = result["rows"]
+    trained = result["rows"]
+    if options.table == "figure3":
         by_k = {k: trained[name] for k, name in tables.LENGTHS.items() if name in trained}
         figure = recall_by_k({"RCLRec": by_k}, without=trained.get(tables.BASE), data=result["data"])
-        with whole_file(options.out / "figure3.png") as partial:
-            figure.savefig(partial, dpi=150, format="png")
+    else:
+        figure = learning_curves({name: row["curve"] for name, row in trained.items()})
+    with whole_file(options.out / f"{options.table}.png") as partial:
+        figure.savefig(partial, dpi=150, format="png")
     print((options.out / f"{options.table}.md").read_text(encoding="utf-8"))

@@ -246,8 +246,10 @@ def test_the_command(study, monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(studies, "make_study", lambda out, **_: study)
     figure3 = {name: rows_of("figure3")[name] for name in (BASE, "RCLRec")}
-    monkeypatch.setattr(studies, "rows_of", lambda *_: figure3)
+    monkeypatch.setattr(studies, "rows_of", lambda table, _: {"figure3": figure3, "table1": TABLE1}[table])
     assert main(["reproduce", "figure3", "--out", str(study.out)]) == 0
     assert "| RCLRec |" in capsys.readouterr().out
     assert (study.out / "figure3.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((study.out / "figure3.json").read_text())["table"] == "figure3"
+    assert main(["reproduce", "table1", "--collect", "--out", str(study.out)]) == 0
+    assert (study.out / "table1.png").read_bytes().startswith(b"\x89PNG")
