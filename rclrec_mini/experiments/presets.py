@@ -56,7 +56,7 @@ TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
     },
     "mini": {
         "pretrain": TrainConfig(epochs=100, max_steps=6000, batch_size=8, lr=4e-3, evaluate_every=1500, patience=2),
-        "finetune": TrainConfig(epochs=5, batch_size=64, lr=3e-4, evaluate_every=50, evaluate_first=True),
+        "finetune": TrainConfig(max_steps=400, batch_size=64, lr=3e-4, evaluate_every=50, evaluate_first=True),
         "validation_targets": 1000,
     },
     "full": {"finetune": TrainConfig(lr=3e-4, evaluate_first=True)},
@@ -66,7 +66,7 @@ TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
 SCHEDULES = {
     "sasrec": {"max_steps": 10_000},
     "bert4rec": {"max_steps": 2_500, "batch_size": 64},
-    "pbat": {"max_steps": 1_400, "batch_size": 32},
+    "pbat": {"max_steps": 1_200, "batch_size": 32},
     "hstu": {"max_steps": 10_000},
     "mbgen": {"max_steps": 2_000},
     "pointing": {"max_steps": 4_500},

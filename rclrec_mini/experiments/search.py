@@ -7,8 +7,8 @@ all, is a candidate of each (`TrainConfig.evaluate_first`). The best of these tr
 seed, so it is trained once.
 
 What it costs, in runs of stage one: 4 rates and 1 more dropout at half of the steps are 2.5, beside the 3 of three
-seeds. A mini run takes 3 to 5 minutes of one core, its stage two about half a minute, five times a row: a method of
-table1 takes about 25 minutes of one core, eight methods with two workers about 100 minutes.
+seeds. A whole stage one of mini takes 3 to 4 minutes of one core, a stage two half a minute to three, five times a row:
+table1 takes about three and a half hours of one core, less than two with two workers.
 """
 
 from collections.abc import Iterable, Mapping
