@@ -116,9 +116,11 @@ def check_apart(out: Path | str, inputs: Iterable[Path | str] = ()) -> None:
     """Raise InputError if `out` is a symbolic link, holds one of `inputs` or lies in one."""
     out = Path(out)
     if out.is_symlink():
-        raise InputError(f"{out}: found a symbolic link, expected a place of its own (such as {out.resolve()})")
-    for path in map(Path, inputs):
-        if path.resolve().is_relative_to(out.resolve()) or out.resolve().is_relative_to(path.resolve()):
+        raise InputError(f"{out}: found a symbolic link, expected a place of its own (such as {os.path.realpath(out)})")
+    here = Path(os.path.realpath(out))
+    for path in inputs:
+        there = Path(os.path.realpath(path))
+        if there.is_relative_to(here) or here.is_relative_to(there):
             raise InputError(f"{out}: found the input {path} in the same place, expected an output apart from it")
 
 
@@ -182,9 +184,9 @@ def _workplace(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         while True:
             place = Path(tempfile.mkdtemp(prefix=f".{out.name}{MARK}", dir=out.parent))
-            place.chmod(0o755)
             if stack.enter_context(_locked(place, wait=True)):
                 break  # else somebody has swept it between the two
+        place.chmod(0o755)
         try:
             yield place
         finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rclrec_mini import files
 from rclrec_mini.files import (
     InputError,
     Leftovers,
@@ -80,7 +81,7 @@ def test_an_input_in_the_same_place_is_refused(given, tmp_path):
     assert (tmp_path / "out" / "cream").read_text() == "old"
 
 
-@pytest.mark.parametrize("target", ["out", "nowhere"])
+@pytest.mark.parametrize("target", ["out", "nowhere", "link"])
 def test_a_symbolic_link_is_no_output(target, tmp_path):
     bake(tmp_path / "out", "old")
     (tmp_path / "link").symlink_to(target)
@@ -168,6 +169,21 @@ def test_what_a_killed_process_left_goes_with_the_next_call(tmp_path):
         bake(tmp_path / "out")
     mine = {".out.partial-notes", ".out.partial-12345678"}
     assert {path.name for path in tmp_path.iterdir()} == {"out", "other"} | mine
+
+
+def test_a_workplace_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    made, make = [], files.tempfile.mkdtemp
+
+    def swept(**where):
+        made.append(make(**where))
+        if len(made) == 1:
+            clear_leftovers(tmp_path)
+        return made[-1]
+
+    monkeypatch.setattr(files.tempfile, "mkdtemp", swept)
+    bake(tmp_path / "out")
+    assert len(made) == 3  # of out twice, of recipe.json once
+    assert tree(tmp_path) == {"out", "out/cream", "out/recipe.json"}
 
 
 def test_what_a_living_process_writes_is_left_alone(tmp_path):
