@@ -102,6 +102,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(args, words, tmp_path, monkeyp
         (["--beams", "0"], "--beams: found 0, expected 10 or more"),
         (["--devices=2"], "--devices: found 2, expected 1 without strategy ddp"),
         (["--accelerator=cuda"], "--accelerator: found 'cuda', expected one of this machine: cpu"),
+        (["--finetune.max-history=60"], "--finetune.max-history: found 60, expected at most the model's 50"),
         (["--pretrain.monitor=hits"], "--pretrain.monitor: found 'hits', expected one of recall@5, "),
     ],
 )

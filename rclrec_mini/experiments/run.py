@@ -11,6 +11,7 @@ Both stages resume where they were stopped; an unfinished run is refused by what
 """
 
 import dataclasses
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -50,7 +51,10 @@ class ExperimentConfig(Generic[Model]):
     def __post_init__(self) -> None:
         at_least(self, 0, "validation_targets", "seed")
         at_least(self, max(CUTOFFS), "beams")
+        longest = getattr(getattr(self.model, "backbone", self.model), "max_history", math.inf)
         for name in ("pretrain", "finetune"):
+            if (events := getattr(self, name).max_history) > longest:
+                raise FieldError(f"{name}.max_history", f"found {events}, expected at most the model's {longest}")
             monitor, known = getattr(self, name).monitor, metric_names()
             if monitor not in known:
                 raise FieldError(f"{name}.monitor", f"found {monitor!r}, expected one of {', '.join(known)}")
