@@ -209,7 +209,8 @@ def users_of(path: Path | None) -> list[str]:
 
 
 def reproduce(args: Sequence[str]) -> None:
-    """Table 1, Table 2 or Figure 3 of the paper: every row over seeds, resumed where it was stopped."""
+    """Table 1, Table 2 or Figure 3 of the paper, or a curriculum over the pointing backbone: every row over seeds,
+    resumed where it was stopped."""
     from tyro.conf import Positional
 
     from rclrec_mini.experiments import reports, studies, tables
@@ -218,10 +219,10 @@ def reproduce(args: Sequence[str]) -> None:
 
     @dataclass(frozen=True, kw_only=True)
     class Reproduce:
-        table: Positional[Literal["table1", "table2", "figure3"]]
-        """what to reproduce; the three share what runs they can"""
+        table: Positional[Literal["table1", "table2", "figure3", "pointing"]]
+        """what to reproduce; they share what runs they can"""
         out: Path
-        """the folder of the study, where runs and reports go; the same for all three"""
+        """the folder of the study, where runs and reports go; the same for all of them"""
         preset: Literal[tuple(MODELS)] = "mini"
         """sizes and schedules: tiny (to see that it runs), mini (two hours on two cores) or full (a GPU)"""
         data: Path | None = None
@@ -236,6 +237,8 @@ def reproduce(args: Sequence[str]) -> None:
         """processes that take runs side by side; 2 on two cores"""
         threads: int = 0
         """threads of each process; default 0: one with several workers, else as many as torch takes"""
+        unsearched: bool = False
+        """keep the preset's learning rates and dropout instead of searching for each method's"""
         collect: bool = False
         """train nothing, write the reports from the runs that are finished"""
 
@@ -243,6 +246,8 @@ def reproduce(args: Sequence[str]) -> None:
     study = studies.make_study(
         options.out, preset_name=options.preset, data=options.data, ids=options.ids, seeds=options.seeds
     )
+    if options.unsearched:
+        study = replace(study, search=None)
     rows = study.rows(options.table, options.methods)
     if not options.collect:
         threads = options.threads or int(options.workers > 1)

@@ -21,12 +21,24 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"{result['items']:,} items, all ranked; in %, 95% intervals over users, {seeds}.",
         "",
     ]
-    header = ["", "R@5", "R@10", "N@5", "N@10", "N@10 against", "stage one alone, N@10", "parameters", "minutes"]
+    header = [
+        "",
+        "R@5",
+        "R@10",
+        "N@5",
+        "N@10",
+        "N@10 against",
+        "N@10 to the count",
+        "stage one alone, N@10",
+        "parameters",
+        "minutes",
+    ]
     paper = ["R@5", "R@10", "N@5", "N@10"] if result["paper"] else []
     lines.append("| " + " | ".join(header + [f"paper {name}" for name in paper]) + " |")
     lines.append("|---" * (len(header) + len(paper)) + "|")
     for name, row in {**result["rows"], **result["naive"]}.items():
         cells = [name, *(percent(row[metric]) for metric in METRICS), versus(row.get("against"))]
+        cells.append(gained(row["to_count"]["ndcg@10"]) if "to_count" in row else "")
         if "stage_one" in row:
             cells += [percent(row["stage_one"]["ndcg@10"]), f"{row['parameters']:,}", f"{row['seconds'] / 60:.1f}"]
         else:

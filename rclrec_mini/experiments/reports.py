@@ -24,7 +24,7 @@ from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS
 from rclrec_mini.experiments.report_text import comma_separated, markdown
 from rclrec_mini.experiments.studies import Study
-from rclrec_mini.experiments.tables import BASE, METRICS, PAPER, PRACTISED_BASE, TOLD, Row, base_of
+from rclrec_mini.experiments.tables import BASE, COUNT, METRICS, PAPER, PRACTISED_BASE, TOLD, Row, base_of
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
 
 
@@ -65,6 +65,8 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
         if other is not None:
             tests = {metric: asdict(paired_test(values[metric], scores[other][metric])) for metric in METRICS}
             row["against"] = {"other": other, **tests}
+        if name != COUNT:
+            row["to_count"] = {metric: asdict(paired_test(values[metric], scores[COUNT][metric])) for metric in METRICS}
         row |= seen_and_unseen(values, user, sliced[0])
         row["groups"] = {
             one.name: {group: asdict(e) for group, e in by_slice(values["recall@10"], user, one).items()}
@@ -127,7 +129,7 @@ def naive_ranks(materials: Materials) -> dict[str, np.ndarray]:
     rankers = {
         "popularity": popularity,
         "most recent items": most_recent(popularity=popularity),
-        "frequency with decay": FrequencyDecay.fit(sequences, split),
+        COUNT: FrequencyDecay.fit(sequences, split),
         "item co-occurrence": CoOccurrence.fit(sequences, split),
         "Markov": Markov.fit(sequences, split),
     }
@@ -144,6 +146,8 @@ def opponent(
     table: str, name: str, scores: Mapping[str, Mapping[str, np.ndarray]], rows: Mapping[str, Row]
 ) -> str | None:
     """The row that `name` is compared with, one of those trained."""
+    if table == "pointing":
+        return table if name != table and table in rows else None
     if table != "table1":
         base = base_of(rows[name].changes) if name in rows and name != PRACTISED_BASE else BASE
         return base if base in rows and name != base else None

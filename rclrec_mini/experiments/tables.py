@@ -29,6 +29,16 @@ TABLE2: dict[str, dict[str, Any]] = {
 }
 LENGTHS = {k: "RCLRec" if k == RCLRecConfig.k else f"RCLRec, k = {k}" for k in range(1, 7)}
 FIGURE3 = {BASE: TABLE2[BASE], **{name: {"k": k} for k, name in LENGTHS.items()}}
+POINTING: dict[str, dict[str, Any]] = {  # table 2 over the pointing backbone
+    "pointing": {},
+    "pointing, RCPM": {"selector": "rcpm"},
+    "pointing, recent-k": {"selector": "recent"},
+    "pointing, random-k": {"selector": "random"},
+    "pointing, oracle-k": {"selector": "oracle", "loss": GENTLE},
+    "pointing, counting": {"selector": "counting", "loss": REPAIRED},
+    "pointing, pointer's top-k": {"selector": "pointer", "loss": GENTLE},
+}
+COUNT = "frequency with decay"  # a plain count of the history, which every model has to beat
 TOLD = "oracle-k"  # is told the truth: no method can be compared with it
 
 METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
@@ -76,8 +86,10 @@ class Row:
 
 
 def rows_of(table: str, methods: Iterable[str] = METHODS) -> dict[str, Row]:
-    """The rows of `table1`, `table2` or `figure3`; table1 has one for each of `methods`."""
+    """The rows of `table1`, `table2`, `figure3` or `pointing`; table1 has one for each of `methods`."""
     if table == "table1":
         return {METHODS[name].title: Row(name) for name in methods}
+    if table == "pointing":
+        return {name: Row("pointing", changes) for name, changes in POINTING.items()}
     variants = {"table2": TABLE2, "figure3": FIGURE3}[table]
     return {name: Row("rclrec", changes) for name, changes in variants.items()}

@@ -11,13 +11,13 @@ from safetensors.numpy import load_file
 
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
-from rclrec_mini.evaluation.metrics import mean_with_interval
+from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test
 from rclrec_mini.experiments import jobs, reports, studies
-from rclrec_mini.experiments.report_text import comma_separated, markdown
+from rclrec_mini.experiments.report_text import comma_separated, gained, markdown
 from rclrec_mini.experiments.reports import write_report
 from rclrec_mini.experiments.search import Search, at_point
 from rclrec_mini.experiments.studies import make_study, run_study
-from rclrec_mini.experiments.tables import BASE, METRICS, PRACTISED_BASE, base_of, rows_of
+from rclrec_mini.experiments.tables import BASE, COUNT, METRICS, PRACTISED_BASE, base_of, rows_of
 from rclrec_mini.files import InputError, read_json
 from rclrec_mini.training.schedule import TrainConfig
 
@@ -182,6 +182,27 @@ def test_table1_compares_with_the_best_other_method(study):
     assert trained[best]["against"]["other"] == second and trained[second]["against"]["other"] == best
     assert all(row["against"]["other"] == best for row in result["naive"].values())
     assert trained["SASRec"]["journey"]["precision"]["mean"] > 0
+
+
+def test_every_row_is_compared_with_the_count(study, table2):
+    ranks = np.stack([load_file(study.row("RCLRec", seed) / "ranks.safetensors")["rank"] for seed in SEEDS])
+    count = reports.naive_ranks(studies.load_materials(study.data, study.ids))[COUNT]
+    expected = dataclasses.asdict(paired_test(ndcg(ranks, 10), ndcg(count[None], 10)))
+    assert table2["rows"]["RCLRec"]["to_count"]["ndcg@10"] == expected
+    assert gained(expected) in (study.out / "table2.md").read_text()
+    assert "to_count" not in table2["naive"][COUNT] and "to_count" in table2["naive"]["popularity"]
+
+
+def test_curricula_over_the_pointing_backbone_are_compared_with_none():
+    rows = rows_of("pointing")
+    assert {row.method for row in rows.values()} == {"pointing"} and rows["pointing"].changes == {}
+    assert {row.changes["selector"] for name, row in rows.items() if name != "pointing"} == {
+        "rcpm", "recent", "random", "oracle", "counting", "pointer",
+    }  # fmt: skip
+    scores = {name: {"ndcg@10": np.zeros(1)} for name in rows}
+    assert {name: reports.opponent("pointing", name, scores, rows) for name in rows} == {
+        name: None if name == "pointing" else "pointing" for name in rows
+    }
 
 
 def test_markdown_and_csv_show_every_row(study, table2):
