@@ -6,7 +6,7 @@ comma := ,
 TEST_EXTRAS := book,test$(if $(shell command -v java),$(comma)spark)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test quick check pairs repository wheel lab clean
+.PHONY: help book test quick fuzz check pairs repository wheel lab clean
 
 help:  ## list the commands
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: .venv/test.stamp  ## run every test, the notebooks (fast mode) and the boo
 
 quick: .venv/test.stamp  ## run the tests that take seconds
 	$(BIN)/pytest -m "not slow"
+
+fuzz: .venv/test.stamp  ## run 1,000 cases of mutated logs, damaged results and killed verbs; SEED=1 for others
+	$(BIN)/python tests/fuzz/fuzz.py --cases 1000 --seed $(or $(SEED),0)
 
 check: .venv/test.stamp  ## lint, format, and notebook pairs in sync; changes nothing
 	$(BIN)/ruff check
