@@ -5,6 +5,8 @@ from typing import Any
 
 from rclrec_mini.files import InputError
 
+MAX_SEED = 2**63 - 1
+
 
 class FieldError(InputError):
     """A field of a config holds a wrong value. The message begins with the field's name, in the place of which the

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from rclrec_mini.checks import FieldError, at_least, check, within
+from rclrec_mini.checks import MAX_SEED, FieldError, at_least, check, within
 from rclrec_mini.data.engines import ENGINES
 from rclrec_mini.data.schema import BEHAVIORS, ITEMS, USERS
 
@@ -86,7 +86,8 @@ class PrepareConfig:
             within_day=(self.within_day in ("file", "funnel"), "file or funnel"),
             sample_users=(0 < self.sample_users <= 1, "above 0, at most 1"),
         )
-        at_least(self, 0, "min_item_count", "min_user_events", "min_user_purchases", "seed")
+        at_least(self, 0, "min_item_count", "min_user_events", "min_user_purchases")
+        within(self, 0, MAX_SEED, "seed")
         at_least(self, 1, "threads")
         within(self, 1970, 9999, "year")
         if self.within_day == "funnel" and self.source != "ijcai15":

@@ -78,18 +78,20 @@ def open_raw(file: Found, layout: Layout, *, spill: Path) -> RawFile:
 
 def _parquet(file: Found) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file.path)
+        parquet = pq.ParquetFile(file.path)
+        names = parquet.schema_arrow.names
     except BROKEN_PARQUET:
         raise InputError(f"{file.name}: expected a whole Parquet file, found none or a damaged one") from None
+    lower = [name.lower() for name in names]
+    if twice := next((name for name in lower if lower.count(name) > 1), None):
+        raise InputError(f"{file.name}: column {twice} is there twice, found {listed(names)}")
+    return parquet
 
 
 def _open_parquet(file: Found, layout: Layout) -> RawFile:
     with _parquet(file) as parquet:
         schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
     _check_columns(file.name, schema.names, layout)
-    lower = [name.lower() for name in schema.names]
-    if twice := next((name for name in lower if lower.count(name) > 1), None):
-        raise InputError(f"{file.name}: column {twice} is there twice, found {listed(schema.names)}")
     for column in layout.columns:
         if column.header in schema.names and not _is_plain(schema.field(column.header).type):
             found = str(schema.field(column.header).type)[:60]

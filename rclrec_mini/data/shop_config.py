@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rclrec_mini.checks import at_least, check, within
+from rclrec_mini.checks import MAX_SEED, at_least, check, within
 from rclrec_mini.files import InputError
 
 
@@ -62,7 +62,8 @@ class ShopConfig:
     """seed of the catalogue and of every user"""
 
     def __post_init__(self) -> None:
-        at_least(self, 0, "popularity_exponent", "gap", "start", "seed")
+        at_least(self, 0, "popularity_exponent", "gap", "start")
+        within(self, 0, MAX_SEED, "seed")
         at_least(self, 1, "users", "parents", "brands", "sellers", "focus")
         at_least(self, self.parents, "leaves")
         at_least(self, self.leaves, "items")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rclrec_mini.files import InputError
+from rclrec_mini.files import FULL, InputError
 
 COPY_BYTES = 1 << 20
 TABLES = (".parquet", ".csv", ".tsv", ".txt")
@@ -88,7 +88,9 @@ def _unzip(source: Path, member: str, spill: Path) -> Found:
             path = Path(tempfile.mkdtemp(dir=spill)) / Path(names[0]).name
             with archive.open(names[0]) as packed, open(path, "wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, COPY_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        if getattr(error, "errno", None) in FULL:
+            raise
         raise InputError(f"{source}: expected a whole zip file, found {error}") from None
     return Found(f"{source}/{names[0]}", source, path)
 

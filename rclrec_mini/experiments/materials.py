@@ -36,7 +36,8 @@ class Materials:
         sequences = Sequences.load(data)
         data_hash = read_manifest(data)["content_hash"]
         truth = data / "truth.parquet"
-        journey = read_table(truth, TRUTH)["journey"].to_numpy().astype(np.int64) if truth.exists() else None
+        told = truth.exists() or truth.name in read_manifest(data)["checksums"]
+        journey = read_table(truth, TRUTH)["journey"].to_numpy().astype(np.int64) if told else None
         return cls(
             folder=data,
             sequences=sequences,

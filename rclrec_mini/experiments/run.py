@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rclrec_mini.checks import FieldError, at_least
+from rclrec_mini.checks import MAX_SEED, FieldError, at_least, within
 from rclrec_mini.data.sequences import every_nth
 from rclrec_mini.evaluation.metrics import CUTOFFS, coverage, evaluate_rankings, metric_names, summarize
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
@@ -49,7 +49,8 @@ class ExperimentConfig(Generic[Model]):
     seed: int = 0  # of initial weights, order of samples, dropout; takes the place of the stages' own seeds
 
     def __post_init__(self) -> None:
-        at_least(self, 0, "validation_targets", "seed")
+        at_least(self, 0, "validation_targets")
+        within(self, 0, MAX_SEED, "seed")
         at_least(self, max(CUTOFFS), "beams")
         longest = getattr(getattr(self.model, "backbone", self.model), "max_history", math.inf)
         for name in ("pretrain", "finetune"):

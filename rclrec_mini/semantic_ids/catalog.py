@@ -174,7 +174,7 @@ def _checked(codes: Tensor, n_codes: int, name: str) -> np.ndarray:
     if codes.dim() != 2 or codes.is_floating_point() or 0 in codes.shape:
         raise InputError(f"{name}: found {codes.dtype} {tuple(codes.shape)}, expected integers (N, L)")
     if not 1 <= n_codes <= MAX_CODES:
-        raise InputError(f"n_codes: found {n_codes}, expected 1..{MAX_CODES}")
+        raise InputError(f"{name}: n_codes: found {n_codes}, expected 1..{MAX_CODES}")
     low, high = int(codes.min()), int(codes.max())
     if low < 0 or high >= n_codes:
         raise InputError(f"{name}: found codes {low}..{high}, expected 0..{n_codes - 1}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rclrec_mini.checks import at_least, check, within
+from rclrec_mini.checks import MAX_SEED, at_least, check, within
 from rclrec_mini.semantic_ids.catalog import MAX_CODES
 from rclrec_mini.semantic_ids.quantization import (
     Quantization,
@@ -46,7 +46,7 @@ class ResidualKMeansConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "levels", "iterations", "sample_per_code")
         within(self, 1, MAX_CODES, "codes")
-        at_least(self, 0, "seed")
+        within(self, 0, MAX_SEED, "seed")
         check(self, device=(has_device(self.device), "one of this machine, such as cpu"))
 
 

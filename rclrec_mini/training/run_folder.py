@@ -66,6 +66,8 @@ def truncate_log(path: Path, *, after: int) -> None:
     """Drop the lines that steps after the last checkpoint had written, and a line cut short."""
     if not path.exists():
         return
+    if not path.is_file():
+        raise InputError(f"{path}: found a folder, expected a file of JSON lines")
     kept = []
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n") or read_line(line, f"{path}: line {number}", {"step": int})["step"] > after:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from rclrec_mini.checks import at_least, check, positive
+from rclrec_mini.checks import MAX_SEED, at_least, check, positive, within
 from rclrec_mini.files import InputError
 
 
@@ -42,7 +42,8 @@ class TrainConfig:
         counts = ("epochs", "max_steps", "batch_size", "max_history", "devices", "log_every", "checkpoint_every")
         at_least(self, 1, *counts)
         positive(self, "lr")
-        at_least(self, 0, "weight_decay", "clip", "patience", "evaluate_every", "seed")
+        at_least(self, 0, "weight_decay", "clip", "patience", "evaluate_every")
+        within(self, 0, MAX_SEED, "seed")
         check(
             self,
             warmup=(0 <= self.warmup < 1, "a share from 0 to below 1"),

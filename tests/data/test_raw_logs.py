@@ -401,6 +401,9 @@ def test_truncated_zip_and_zip_without_the_log(tmp_path):
     damaged[60] ^= 0xFF
     path.write_bytes(damaged)
     assert "data.zip: expected a whole zip file, found" in fault("ijcai15", path)
+    end = whole.rindex(b"PK\5\6")
+    path.write_bytes(whole[:14] + whole[end:])  # the table of contents would begin before the file
+    assert "data.zip: expected a whole zip file, found" in fault("ijcai15", path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.csv", "x")
     assert fault("ijcai15", path).endswith("found 0 files named log.csv, expected one")

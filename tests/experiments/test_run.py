@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -118,6 +119,13 @@ def test_the_counting_selector_learns_from_counts(folders):
     model = finetuning_rclrec(config, materials, pretraining_rclrec(config, materials))
     model(materials.sequences.batch(materials.purchases()[:13], 11))["loss"].backward()
     assert (model.selector.counts[0].weight.grad != 0).any(0).sum() > 3
+
+
+def test_a_truth_that_got_lost_is_missed(folders, tmp_path):
+    shutil.copytree(folders[0], tmp_path / "data")
+    (tmp_path / "data" / "truth.parquet").unlink()
+    with pytest.raises(InputError, match=r"truth\.parquet: file not found"):
+        Materials.load(tmp_path / "data", folders[1])
 
 
 def test_the_oracle_needs_the_truth(folders, tmp_path):

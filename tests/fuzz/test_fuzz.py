@@ -33,4 +33,4 @@ def test_mutated_logs_are_read_right_or_refused_by_name():
 @pytest.mark.slow
 def test_damaged_results_and_killed_verbs():
     counts, failures = fuzz.run(numbers(150, "result", "kill"), seed=0)
-    assert failures == [] and counts.total() > 40
+    assert failures == [] and counts.total() > 30

@@ -133,6 +133,7 @@ def test_damaged_files(tmp_path) -> None:
         ("levels", True, "key levels is true, expected an integer"),
         ("seed", 3, "found the key seed, expected only result, format"),
         ("codes", 2, "expected 0..1"),
+        ("codes", 0, r"codes\.safetensors: n_codes: found 0, expected 1..32768"),
     ]:
         head.write_text(json.dumps(values | {key: value}))
         with pytest.raises(InputError, match=message):

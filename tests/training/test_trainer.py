@@ -13,6 +13,7 @@ from torch import nn
 
 from rclrec_mini.files import InputError
 from rclrec_mini.training.checkpoints import load_weights
+from rclrec_mini.training.run_folder import truncate_log
 from rclrec_mini.training.schedule import TrainConfig, build_optimizer, check_machine, learning_rate, total_steps
 from rclrec_mini.training.trainer import train
 
@@ -346,3 +347,9 @@ def test_two_processes_equal_one(tmp_path):
         torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
     record = json.loads((tmp_path / "two" / "pretrain" / "run.json").read_text())
     assert record["processes"] == 2
+
+
+def test_a_folder_in_place_of_the_log_is_refused(tmp_path):
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"log\.jsonl: found a folder, expected a file of JSON lines"):
+        truncate_log(tmp_path / "log.jsonl", after=0)
