@@ -33,5 +33,5 @@ def test_attention_hands_on_the_vector_that_it_looks_for(place):
     torch.manual_seed(0)
     attention = Attention(d=32, heads=1, dropout=0.0)
     x = torch.randn(1, 5, 32)
-    found = attention(8 * x[:, place : place + 1], attention.keys_values(x), torch.zeros(()))
+    found = attention(8 * x[:, place : place + 1], attention.keys_values(x), torch.zeros(1, 5))
     torch.testing.assert_close(found[:, 0], x[:, place], atol=1e-3, rtol=0)
