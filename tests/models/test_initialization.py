@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from rclrec_mini.models.backbone import Attention
+from rclrec_mini.models.attention import Attention
 from rclrec_mini.models.initialization import start_as_copier
 
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from rclrec_mini.checks import at_least
 from rclrec_mini.data.sequences import Batch
-from rclrec_mini.models.backbone import Attention, masked
+from rclrec_mini.models.attention import Attention, masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.sizes import check_behaviors, check_sizes
 

@@ -38,7 +38,8 @@ from torch import Tensor, nn
 
 from rclrec_mini.checks import at_least
 from rclrec_mini.data.sequences import Batch
-from rclrec_mini.models.backbone import BackboneConfig, DecoderLayer, DecoderState, EncoderLayer, extend, masked, run
+from rclrec_mini.models.attention import masked
+from rclrec_mini.models.backbone import BackboneConfig, DecoderLayer, DecoderState, EncoderLayer, extend, run
 from rclrec_mini.models.baselines.objectives import mean_over_events
 from rclrec_mini.models.baselines.tiger import before_oldest, user_bucket
 from rclrec_mini.models.rclrec import token_nll

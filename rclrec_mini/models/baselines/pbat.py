@@ -46,7 +46,7 @@ from torch import Tensor, nn
 
 from rclrec_mini.checks import within
 from rclrec_mini.data.sequences import Batch
-from rclrec_mini.models.backbone import masked
+from rclrec_mini.models.attention import masked
 from rclrec_mini.models.baselines.gaussians import Gaussian, GaussianEmbedding, distances, fuse, positive, product, root
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.dropout import Dropout

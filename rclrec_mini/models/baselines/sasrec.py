@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from rclrec_mini.checks import check
 from rclrec_mini.data.sequences import Batch, Events
-from rclrec_mini.models.backbone import masked
+from rclrec_mini.models.attention import masked
 from rclrec_mini.models.baselines.objectives import item_nll, mean_over_events
 from rclrec_mini.models.dropout import Dropout
 from rclrec_mini.models.initialization import start_as_copier
