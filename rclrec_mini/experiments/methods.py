@@ -159,12 +159,15 @@ class Method:
     told: tuple[str, ...] = ()  # besides the items of the history in their order
 
 
+def _pointer(config: SASRecConfig | MBGenConfig, materials: Materials) -> Pointer | None:
+    """A baseline's pointer, where it is given one."""
+    if not config.pointer:
+        return None
+    return Pointer(config=PointerConfig(), codes=materials.catalog.codes, behaviors=BackboneConfig.behaviors)
+
+
 def _sasrec(config: SASRecConfig, materials: Materials) -> SASRec:
-    pointer = None
-    if config.pointer:
-        codes, behaviors = materials.catalog.codes, BackboneConfig.behaviors
-        pointer = Pointer(config=PointerConfig(), codes=codes, behaviors=behaviors)
-    return SASRec(config=config, n_items=materials.sequences.n_items, pointer=pointer)
+    return SASRec(config=config, n_items=materials.sequences.n_items, pointer=_pointer(config, materials))
 
 
 def _tiger(config: TIGERConfig, materials: Materials) -> TIGER:
@@ -174,7 +177,7 @@ def _tiger(config: TIGERConfig, materials: Materials) -> TIGER:
 
 def _mbgen(config: MBGenConfig, materials: Materials) -> MBGen:
     check_codes(config.backbone, materials)
-    return MBGen(config=config, codes=materials.catalog.codes)
+    return MBGen(config=config, codes=materials.catalog.codes, pointer=_pointer(config, materials))
 
 
 METHODS = {

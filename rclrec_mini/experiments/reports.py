@@ -21,10 +21,9 @@ from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
 from rclrec_mini.experiments.jobs import LISTED, load_materials, read_result
 from rclrec_mini.experiments.materials import Materials
-from rclrec_mini.experiments.methods import METHODS
 from rclrec_mini.experiments.report_text import comma_separated, markdown
 from rclrec_mini.experiments.studies import Study
-from rclrec_mini.experiments.tables import BASE, COUNT, METRICS, PAPER, PRACTISED_BASE, TOLD, Row, base_of
+from rclrec_mini.experiments.tables import BASE, COUNT, METRICS, PAPER, PRACTISED_BASE, TOLD, Row, base_of, told
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
 
 
@@ -167,7 +166,7 @@ def of_runs(
     begun = np.mean([run["seconds"] for run in before])
     found = {
         "method": row.method,
-        "told": list(METHODS[row.method].told),
+        "told": told(row),
         "seeds": list(folders),
         "parameters": runs[min(runs)]["parameters"],
         "seconds": float(np.mean([a["seconds"] + b["seconds"] for a, b in zip(before, runs.values(), strict=True)])),

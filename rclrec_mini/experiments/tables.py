@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rclrec_mini.experiments.methods import METHODS, RCLRecConfig
+from rclrec_mini.experiments.methods import BEHAVIORS, METHODS, TARGET, TIME, RCLRecConfig
 from rclrec_mini.models.rclrec import LossConfig
 
 GENTLE = LossConfig(prefix_loss=0.1)
@@ -38,6 +38,7 @@ POINTING: dict[str, dict[str, Any]] = {  # table 2 over the pointing backbone
     "pointing, counting": {"selector": "counting", "loss": REPAIRED},
     "pointing, pointer's top-k": {"selector": "pointer", "loss": GENTLE},
 }
+TAUGHT, POINTED = ("sasrec", "mbgen"), {"pointer": True}  # ours: baselines that are also had with a pointer
 COUNT = "frequency with decay"  # a plain count of the history, which every model has to beat
 TOLD = "oracle-k"  # is told the truth: no method can be compared with it
 
@@ -85,10 +86,18 @@ class Row:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+def told(row: Row) -> list[str]:
+    """What a row is told besides the items of the history in their order."""
+    pointed = (TARGET, BEHAVIORS, TIME) if row.changes.get("pointer") else ()
+    return list(dict.fromkeys((*METHODS[row.method].told, *pointed)))
+
+
 def rows_of(table: str, methods: Iterable[str] = METHODS) -> dict[str, Row]:
-    """The rows of `table1`, `table2`, `figure3` or `pointing`; table1 has one for each of `methods`."""
+    """The rows of `table1`, `table2`, `figure3` or `pointing`; table1 has one for each of `methods`, and
+    one more of those that may be taught to point."""
     if table == "table1":
-        return {METHODS[name].title: Row(name) for name in methods}
+        plain = {METHODS[name].title: Row(name) for name in methods}
+        return plain | {f"{METHODS[name].title}, pointer": Row(name, POINTED) for name in methods if name in TAUGHT}
     if table == "pointing":
         return {name: Row("pointing", changes) for name, changes in POINTING.items()}
     variants = {"table2": TABLE2, "figure3": FIGURE3}[table]

@@ -16,6 +16,7 @@ from rclrec_mini.experiments.methods import BEHAVIORS, METHODS, TARGET, TIME, US
 from rclrec_mini.experiments.presets import MODELS, preset
 from rclrec_mini.experiments.run import describe, evaluate_run, from_description, load_run, run_experiment
 from rclrec_mini.experiments.studies import sized_to
+from rclrec_mini.experiments.tables import rows_of, told
 from rclrec_mini.files import InputError
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -163,3 +164,11 @@ def test_all_methods_of_a_preset_train_alike_but_for_steps_and_batches():
 def test_an_unknown_preset_or_method_is_refused(name, method):
     with pytest.raises(InputError, match="expected one of"):
         preset(name, method)
+
+
+def test_some_baselines_are_also_had_with_a_pointer_which_is_told_more():
+    rows = rows_of("table1", ("sasrec", "hstu", "mbgen"))
+    assert list(rows) == ["SASRec", "HSTU", "MBGen", "SASRec, pointer", "MBGen, pointer"]
+    assert told(rows["SASRec"]) == []
+    assert told(rows["SASRec, pointer"]) == ["target's behaviour", "behaviours", "time"]
+    assert told(rows["MBGen, pointer"]) == ["target's behaviour", "behaviours", "user", "time"]

@@ -17,7 +17,7 @@ from rclrec_mini.experiments.report_text import comma_separated, gained, markdow
 from rclrec_mini.experiments.reports import write_report
 from rclrec_mini.experiments.search import Search, at_point
 from rclrec_mini.experiments.studies import make_study, run_study
-from rclrec_mini.experiments.tables import BASE, COUNT, METRICS, PRACTISED_BASE, base_of, rows_of
+from rclrec_mini.experiments.tables import BASE, COUNT, METRICS, PRACTISED_BASE, Row, base_of, rows_of
 from rclrec_mini.files import InputError, read_json, write_json
 from rclrec_mini.training.schedule import TrainConfig
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow  # a minute in all
 SEEDS = (0, 3)
 TRAINING = TrainConfig(batch_size=13, max_steps=4, evaluate_every=2, log_every=2, accelerator="cpu")
 FINETUNING = dataclasses.replace(TRAINING, evaluate_first=True)
-TABLE1 = rows_of("table1", ("sasrec", "rclrec"))
+TABLE1 = {name: rows_of("table1")[name] for name in ("SASRec", "RCLRec")}
 TABLE2 = {
     name: rows_of("table2")[name] for name in ("RCLRec", BASE, "recent-k", "oracle-k", "all repairs", PRACTISED_BASE)
 }
@@ -97,7 +97,7 @@ def test_the_best_point_of_the_search_is_taken(study):
         assert tried == [(1e-3, 0.1, 2), (1e-2, 0.1, 2), (rate, 0.3, 2)]
         best = max(found["points"], key=lambda point: point["ndcg@10"])
         assert found["best"] == best
-        config = study.config(rows_of("table1", (method,)).popitem()[1], 5)
+        config = study.config(Row(method), 5)
         assert config == at_point(dataclasses.replace(study.configs[method], seed=5), best["lr"], best["dropout"])
 
 

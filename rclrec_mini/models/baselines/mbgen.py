@@ -42,6 +42,7 @@ from rclrec_mini.models.attention import masked
 from rclrec_mini.models.backbone import BackboneConfig, DecoderLayer, DecoderState, EncoderLayer, extend, run
 from rclrec_mini.models.baselines.objectives import mean_over_events
 from rclrec_mini.models.baselines.tiger import before_oldest, user_bucket
+from rclrec_mini.models.pointer import Pointer, Pointing
 from rclrec_mini.models.rclrec import token_nll
 from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
@@ -54,6 +55,7 @@ class MBGenConfig:
     behavior_width: int = 64  # of the behaviour embedding that feed-forwards read
     injected_layers: int = 2  # layers, from the first, of encoder and decoder whose feed-forward reads it
     user_buckets: int = 2000  # user ids are hashed into as many tokens
+    pointer: bool = False  # ours: also point at the history, see models/pointer.py
 
     def __post_init__(self) -> None:
         check_sizes(self)
@@ -94,6 +96,7 @@ class MBGenState(NamedTuple):
     decoder: DecoderState
     behavior: Tensor  # (B,)
     history_bias: Tensor  # (B, h, R, S)
+    pointing: Pointing | None = None  # at the history, where the model has a pointer
 
 
 class MBGen(nn.Module):
@@ -106,9 +109,10 @@ class MBGen(nn.Module):
     Args:
         config: the sizes.
         codes: semantic ids of all items (N, L).
+        pointer: ours, see models/pointer.py; None for the method as it is.
     """
 
-    def __init__(self, *, config: MBGenConfig, codes: Tensor):
+    def __init__(self, *, config: MBGenConfig, codes: Tensor, pointer: Pointer | None = None):
         super().__init__()
         sizes = self.sizes = config.backbone
         self.max_history, self.every_event = sizes.max_history, sizes.causal
@@ -135,6 +139,7 @@ class MBGen(nn.Module):
         self.role_recall_bias = nn.Embedding(self.roles**2, sizes.heads)  # from the decoder to the encoder
         for table in (self.distance_bias, self.recency_bias, self.role_bias, self.role_recall_bias):
             nn.init.zeros_(table.weight)
+        self.pointer = pointer
         self.register_buffer("codes", codes, persistent=False)
 
     def embed(self, codes: Tensor) -> Tensor:
@@ -222,15 +227,18 @@ class MBGen(nn.Module):
         heads = self.token_embedding.weight.unflatten(0, (self.sizes.levels, self.sizes.codes))
         return x[:, :, 0] @ self.behavior_embedding.weight.T, torch.einsum("...ld,lvd->...lv", x[:, :, 1:], heads)
 
-    def losses(self, batch: Batch, behavior: Tensor, item: Tensor, at: Tensor, counts: Tensor) -> dict[str, Tensor]:
-        """Loss and log over the targets that count, behavior, item, counts (B, G), at (G,)"""
+    def nll(self, batch: Batch, behavior: Tensor, item: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+        """NLL of behaviours and of items, summed over tokens: behavior, item (B, G), at (G,) -> (B, G), (B, G)"""
         codes = self.codes[item]
         behavior_logits, logits = self.logits(batch, behavior, codes, at)
-        of_behavior = mean_over_events(token_nll(behavior_logits, behavior), counts)
-        of_item = mean_over_events(token_nll(logits, codes).sum(-1), counts)
+        return token_nll(behavior_logits, behavior), token_nll(logits, codes).sum(-1)
+
+    def loss(self, of_behavior: Tensor, of_item: Tensor, counts: Tensor) -> dict[str, Tensor]:
+        """Loss and log over the targets that count, all (B, G)"""
+        of_behavior, of_item = mean_over_events(of_behavior, counts), mean_over_events(of_item, counts)
         return {
             "loss": of_behavior + of_item,
-            "target_nll": of_item.detach() / codes.shape[-1],
+            "target_nll": of_item.detach() / self.sizes.levels,
             "behavior_nll": of_behavior.detach(),
         }
 
@@ -241,12 +249,18 @@ class MBGen(nn.Module):
             return self(batch)
         events = batch.with_target()
         at = torch.arange(2, batch.mask.shape[1] + 2, device=batch.mask.device)  # of events 1..T
-        return self.losses(batch, events.behavior[:, 1:], events.item[:, 1:], at, batch.mask)
+        of_behavior, of_item = self.nll(batch, events.behavior[:, 1:], events.item[:, 1:], at)
+        if self.pointer is not None:
+            of_item = self.pointer.nll_of_all(F.pad(of_item, (1, 0)), events)[:, 1:]
+        return self.loss(of_behavior, of_item, batch.mask)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Stage two: the same loss for the target alone."""
         behavior, item = batch.target_behavior[:, None], batch.target_item[:, None]
-        return self.losses(batch, behavior, item, self.next_slot(batch), torch.ones_like(item, dtype=torch.bool))
+        of_behavior, of_item = self.nll(batch, behavior, item, self.next_slot(batch))
+        if self.pointer is not None:
+            of_item = self.pointer.nll_of_next(of_item[:, 0], batch)[:, None]
+        return self.loss(of_behavior, of_item, torch.ones_like(item, dtype=torch.bool))
 
     def next_slot(self, batch: Batch) -> Tensor:
         """The slot after the history: (1,)"""
@@ -259,7 +273,8 @@ class MBGen(nn.Module):
         bias = self.look_back(exists, behavior, self.next_slot(batch))
         x, kind = self.write(behavior, history[:, None, :0])
         x, state = self.run(x, kind, history, bias[:, :, : x.shape[2]])
-        return MBGenState(state, batch.target_behavior, bias), self.head(x[:, 0, -1], 0)
+        pointing = None if self.pointer is None else self.pointer.next(batch)
+        return MBGenState(state, batch.target_behavior, bias, pointing), self.head(x[:, 0, -1], 0)
 
     def step(self, state: MBGenState, tokens: Tensor, parents: Tensor, level: int) -> tuple[MBGenState, Tensor]:
         """Beam search: append the tokens (B, W) chosen at `level`, logits (B, W, V) of the next."""

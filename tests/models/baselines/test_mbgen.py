@@ -12,19 +12,23 @@ from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.baselines.mbgen import MBGen, MBGenConfig, RoutedFeedForward
 from rclrec_mini.models.baselines.tiger import user_bucket
+from rclrec_mini.models.pointer import Pointer, PointerConfig
 
 ITEMS, LEVELS, CODES, WIDTH, HISTORY = 53, 3, 11, 26, 23  # those of the fixtures
 ROLES, BEHAVIORS = LEVELS + 1, 4
 
 
-def build(codes, *, causal=True, layers=2, seed=3) -> MBGen:
+def build(codes, *, causal=True, layers=2, seed=3, pointer=False) -> MBGen:
     """A model whose biases are not the zeros they start from."""
-    torch.manual_seed(seed)
     sizes = BackboneConfig(
         levels=LEVELS, codes=CODES, d=WIDTH, heads=2, encoder_layers=layers, decoder_layers=layers, ffn=41,
         dropout=0.0, max_history=HISTORY, behaviors=BEHAVIORS, causal=causal,
     )  # fmt: skip
-    model = MBGen(config=MBGenConfig(backbone=sizes, behavior_width=7, user_buckets=5), codes=codes).eval()
+    soft = PointerConfig(width=13, hard=False)  # whose loss is the likelihood that ranks
+    pointer = Pointer(config=soft, codes=codes, behaviors=BEHAVIORS) if pointer else None
+    config = MBGenConfig(backbone=sizes, behavior_width=7, user_buckets=5)
+    torch.manual_seed(seed)
+    model = MBGen(config=config, codes=codes, pointer=pointer).eval()
     with torch.no_grad():
         for table in (model.distance_bias, model.recency_bias, model.role_bias, model.role_recall_bias):
             table.weight.normal_()
@@ -130,9 +134,10 @@ def test_behavior_first_then_the_item_given_it(model, batch):
         ]
 
 
-def test_every_event_at_once_equals_one_by_one(codes, batch):
+@pytest.mark.parametrize("pointer", [False, True])
+def test_every_event_at_once_equals_one_by_one(codes, batch, pointer):
     """The loss of one causal pass is the mean of the losses of samples cut before each event."""
-    model = build(codes)
+    model = build(codes, pointer=pointer)
     for sample in (0, 3, 7):
         one = rows(batch, slice(sample, sample + 1))
         first = int((~one.mask).sum()) + 1  # the second event: the first has only the user before it
@@ -237,15 +242,22 @@ def test_steps_equal_teacher_forcing(model, batch):
         assert_close(torch.stack([first, second[:, parent], third[:, beam]], 1), expected)
 
 
-def test_wide_beam_ranks_by_likelihood(batch):
+@pytest.mark.parametrize("pointer", [False, True])
+def test_wide_beam_ranks_by_likelihood(batch, pointer):
     catalog = random_catalog(13, levels=LEVELS, n_codes=CODES)
-    model = build(catalog.codes)
-    few = rows(replace(batch, item=batch.item % 13), slice(0, 3))
+    model = build(catalog.codes, pointer=pointer)
+    few = rows(replace(batch, item=batch.item % 13, target_item=batch.target_item % 13), slice(0, 3))
     items, scores = beam_search(model, few, catalog, beams=13, k=13)
     for i in range(3):
         expected = torch.tensor([item_score(model, rows(few, slice(i, i + 1)), item) for item in range(13)])
         assert_close(scores[i], expected.sort(descending=True).values)
         assert_close(expected[items[i]], scores[i])
+
+
+def test_a_pointer_is_asked_for_the_item_alone(codes, batch):
+    plain, pointing = build(codes)(batch), build(codes, pointer=True)(batch)
+    assert_close(plain["behavior_nll"], pointing["behavior_nll"])
+    assert differs(plain["target_nll"], pointing["target_nll"])
 
 
 def test_learns_a_tiny_batch(model, batch):
