@@ -145,16 +145,14 @@ class Pointer(nn.Module):
         age = target[:, None] - 1 - torch.arange(own.shape[1], device=target.device)  # (G, S)
         before = (age >= 0).float()
         decayed = before * torch.exp(-age.clamp(min=0) / self.config.decay)
-        agreeing = (agree.unsqueeze(-1) * here[:, :, None, None]).flatten(2)  # (B, S, T L C)
-        shape, flat = (len(own), -1, own.shape[-1] * self.behaviors), j * own.shape[1] + t
-        counts = [(kernel @ agreeing).view(shape)[:, flat].log1p() for kernel in (before, decayed)]  # (B, P, L C)
+        counts = weighted_counts(agree, here, torch.stack([before, decayed]))[:, :, j, t]  # (B, 2, P, L C)
 
         newest = events.timestamp[:, (target - 1).clamp(min=0)]  # (B, G)
         days = (newest[:, j] - events.timestamp[:, t]).clamp(min=0).float()[..., None] / SECONDS_PER_DAY
         days = torch.exp(-days / days.new_tensor(self.config.days))
         ages = torch.exp(-age[j, t, None] / days.new_tensor(self.config.ages)).expand(len(own), -1, -1)
         towards = kind[:, target]
-        pairs = torch.cat([*counts, days, ages, kind[:, t], towards[:, j]], -1)
+        pairs = torch.cat([*counts.log1p().unbind(1), days, ages, kind[:, t], towards[:, j]], -1)
         past = before @ torch.cat([here, here * repeated[..., None]], -1)
         dtype = self.none[0].weight.dtype
         return pairs.to(dtype), torch.cat([past.log1p(), towards], -1).to(dtype)
@@ -164,6 +162,21 @@ class Pointer(nn.Module):
         query = self.query(states[:, (target - 1).clamp(min=0)])  # (B, G, d)
         agreement = query @ self.key(states).transpose(1, 2) * query.shape[-1] ** -0.5
         return (agreement * self.trust(behavior)).flatten(1)
+
+
+def weighted_counts(agree: Tensor, here: Tensor, kernels: Tensor) -> Tensor:
+    """How often what agrees with each event has happened under each behaviour, for targets that weigh the past.
+
+    agree (B, S, T, L), here (B, S, C), kernels (K, G, S) -> sum over S (B, K, G, T, L C)
+    """
+    (k, g, s), levels = kernels.shape, agree.shape[-1]
+    if g == 1:  # weights and behaviours first: the product of pairs and behaviours is large
+        weights = (kernels * here.mT[:, None]).flatten(1, 2)  # (B, K C, S)
+        counts = (weights @ agree.flatten(2)).unflatten(1, (k, -1)).unflatten(3, (-1, levels))  # (B, K, C, T, L)
+        return counts.permute(0, 1, 3, 4, 2).flatten(3)[:, :, None]
+    agreeing = (agree.unsqueeze(-1) * here[:, :, None, None]).flatten(2)  # (B, S, T L C)
+    counts = kernels.flatten(0, 1) @ agreeing
+    return counts.view(len(agree), k, g, s, -1)
 
 
 class PointedK(nn.Module):

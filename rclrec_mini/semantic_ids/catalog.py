@@ -108,7 +108,7 @@ class Catalog:
         low, end = offsets[parent].long(), offsets[parent + 1].long()
         high = end
         for _ in range(self.n_codes.bit_length()):
-            middle = (low + high) // 2
+            middle = (low + high) >> 1
             below = (low < high) & (tokens[middle.clamp(max=len(tokens) - 1)] < token)
             low, high = torch.where(below, middle + 1, low), torch.where(below, high, middle)
         found = (low < end) & (tokens[low.clamp(max=len(tokens) - 1)] == token)
