@@ -239,7 +239,7 @@ assert unfocused_mean["cart"] > unfocused_mean["purchase"]
 #
 # *All numbers of this section come from real people's events:* the first 9,999 rows of `user_log_format1.csv` of
 # IJCAI-15, a public log of Tmall. We may not pass the rows on, so this page reads a small file of results, which
-# `benchmarks/ijcai15_relevance.py` wrote with the same function `relevance`, and the last 20 events as the window.
+# `benchmarks/log_relevance.py` wrote with the same function `relevance`, and the last 20 events as the window.
 
 # %% tags=["remove-cell"]
 import json
@@ -391,7 +391,7 @@ assert data["behaviors"]["cart"] == 0 and result["config"]["window"] == 20
 #
 # ```
 # head -10000 user_log_format1.csv > first_rows.csv
-# python benchmarks/ijcai15_relevance.py --log first_rows.csv
+# python benchmarks/log_relevance.py --log first_rows.csv
 # ```
 #
 # or give it the whole file with its 424,170 users, which would answer most of the doubts above. In Python, for any log

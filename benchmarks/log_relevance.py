@@ -1,14 +1,16 @@
-"""The statistics of Figure 1(c) on real rows: the first rows of IJCAI-15, or the whole log.
+"""The statistics of Figure 1(c) on a real log: IJCAI-15 or Taobao's UserBehavior, whole or its first rows.
 
     head -10000 user_log_format1.csv > first_rows.csv
-    python benchmarks/ijcai15_relevance.py --log first_rows.csv
+    python benchmarks/log_relevance.py --source ijcai15 --log first_rows.csv
+    head -100001 UserBehavior.csv > first_rows.csv
+    python benchmarks/log_relevance.py --source userbehavior --log first_rows.csv
 
-Get user_log_format1.csv from Tianchi (data set 42, the repeat buyers challenge). Three readings of the same history,
-which is the last `window` events before the target:
+Both are on Tianchi: user_log_format1.csv is of data set 42 (the repeat buyers challenge), UserBehavior.csv of 649.
+Readings of the same history, which is the last `window` events before the target:
 
     all            every event counts
     other items    events of the target's own item are left out
-    earlier days   events of the target's own day are left out: the log does not know the order within a day
+    earlier days   events of the target's own day are left out, where the log does not know the order within a day
 
 The result file holds the means and the differences between purchases and clicks, and none of the rows.
 """
@@ -16,6 +18,7 @@ The result file holds the means and the differences between purchases and clicks
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import tyro
@@ -27,16 +30,18 @@ from rclrec_mini.data.sequences import Sequences, read_table
 from rclrec_mini.files import write_json
 from rclrec_mini.training.checkpoints import provenance
 
-READINGS = {"all": {}, "other items": {"same_item": False}, "earlier days": {"same_day": False}}
+ORDERED = {"all": {}, "other items": {"same_item": False}}
+READINGS = {"ijcai15": ORDERED | {"earlier days": {"same_day": False}}, "userbehavior": ORDERED}
 
 
 @dataclass(frozen=True)
 class Config:
     """What to read, and where the result goes."""
 
-    log: Path  # user_log_format1.csv, or its first lines
+    log: Path  # the log, or its first lines
+    source: Literal["ijcai15", "userbehavior"] = "ijcai15"  # its format
     window: int = 20  # events
-    out: Path = Path(__file__).parent / "results" / "ijcai15_relevance.json"  # result file
+    out: Path | None = None  # result file; default: results/SOURCE_relevance.json
 
 
 def rounded(table: pa.Table) -> list[dict]:
@@ -59,10 +64,11 @@ def main(config: Config) -> dict:
     """Prepare the log in a temporary folder, measure, print, write the result file."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "prepared"
-        manifest = prepare(PrepareConfig(source="ijcai15", log=(config.log,), out=out))
+        manifest = prepare(PrepareConfig(source=config.source, log=(config.log,), out=out))
         sequences, items = Sequences.load(out), read_table(out / "items.parquet", ITEMS)
-        readings = {name: measured(sequences, items, config.window, **how) for name, how in READINGS.items()}
-    for name in ("other items", "earlier days"):
+        read = READINGS[config.source].items()
+        readings = {name: measured(sequences, items, config.window, **how) for name, how in read}
+    for name in readings.keys() - {"all"}:
         del readings[name]["table"]  # the differences say it
     for name, found in readings.items():
         for row in found["contrasts"]:
@@ -72,9 +78,9 @@ def main(config: Config) -> dict:
     (file,) = manifest["files"]
     data = {name: manifest[name] for name in kept} | {"bytes": file["bytes"], "rows": file["rows"]}
     data |= {name: file[name] for name in ("sha256",) if name in file}  # of files up to 1 GB
-    settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
+    settings = {name: value for name, value in asdict(config).items() if name not in ("log", "out")}
     result = {"config": settings, **provenance(), "data": data, "readings": readings}
-    write_json(config.out, result)
+    write_json(config.out or Path(__file__).parent / "results" / f"{config.source}_relevance.json", result)
     return result
 
 
