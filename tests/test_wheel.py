@@ -31,6 +31,7 @@ def wheel(tmp_path_factory) -> Path:
     for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "rclrec_mini", copy / "rclrec_mini", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "benchmarks" / "results", copy / "benchmarks" / "results")
     (copy / ".venv").symlink_to(sys.prefix)
     subprocess.run(["make", "wheel"], cwd=copy, check=True, capture_output=True)
     (built,) = (copy / "dist").iterdir()
@@ -38,9 +39,11 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_library_and_nothing_else(wheel):
+def test_the_wheel_holds_the_library_its_results_and_nothing_else(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert held == {path.relative_to(ROOT).as_posix() for path in (ROOT / "rclrec_mini").rglob("*.py")}
+    library = {path.relative_to(ROOT).as_posix() for path in (ROOT / "rclrec_mini").rglob("*.py")}
+    results = ROOT / "benchmarks" / "results"
+    assert held == library | {f"rclrec_mini/results/{path.relative_to(results)}" for path in results.rglob("*.json")}
 
 
 def test_the_journey_runs_from_the_wheel_alone(wheel, tmp_path):
