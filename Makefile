@@ -1,12 +1,13 @@
 # `make help` lists the commands. They share one environment, .venv, with the exact versions of constraints.txt.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12,$(shell command -v $(name))))
 BIN := .venv/bin
+export RCLREC_CACHE := $(CURDIR)/_build/runs
 BUILD_BOOK := $(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going
 comma := ,
 TEST_EXTRAS := book,test$(if $(shell command -v java),$(comma)spark)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test quick fuzz check pairs repository wheel lab clean
+.PHONY: help book chapter test quick fuzz check pairs repository wheel lab clean
 
 help:  ## list the commands
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +15,11 @@ help:  ## list the commands
 book: .venv/book.stamp  ## run the notebooks in full, build the book and print the page to open
 	$(BUILD_BOOK)
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
+
+chapter: .venv/book.stamp  ## run and build one chapter in full, NAME=06_backbone, and print the page to open
+	@mkdir -p _build && printf 'format: jb-book\nroot: notebooks/$(NAME)\n' > _build/chapter.yml
+	$(BIN)/jupyter-book build . --toc _build/chapter.yml --path-output _build/chapter
+	@echo "Links to other chapters are dead here. Open file://$(CURDIR)/_build/chapter/_build/html/notebooks/$(NAME).html"
 
 test: .venv/test.stamp  ## run every test, the notebooks (fast mode) and the book's pages included
 	RCLREC_FAST=1 $(BUILD_BOOK) --path-output _build/fast

@@ -53,7 +53,9 @@ import torch
 from rclrec_mini.data.simulate import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
 
-FAST = bool(os.environ.get("RCLREC_FAST"))  # fewer users and steps, for tests
+FAST = bool(
+    os.environ.get("RCLREC_FAST")
+)  # fewer users and steps, for tests
 workshop = (
     tempfile.TemporaryDirectory()
 )  # everything is written here, and goes with the notebook
@@ -66,10 +68,15 @@ folder = Path(workshop.name)
 # the *sparse conversion* of the title.
 
 # %%
-manifest = write_prepared(shop_preset("tiny" if FAST else "mini"), folder / "data")
+manifest = write_prepared(
+    shop_preset("tiny" if FAST else "mini"), folder / "data"
+)
 (
     manifest["counts"],
-    {name: round(share, 4) for name, share in manifest["behaviors"].items()},
+    {
+        name: round(share, 4)
+        for name, share in manifest["behaviors"].items()
+    },
 )
 
 # %% tags=["remove-cell"]
@@ -83,7 +90,9 @@ assert FAST or manifest["counts"]["users"] == 3_000
 # alike (category, brand, seller, title, price, and who is looked at beside whom) share their first codes.
 
 # %%
-from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
+from rclrec_mini.semantic_ids.residual_kmeans import (
+    ResidualKMeansConfig,
+)
 from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 
 codebooks = ResidualKMeansConfig(codes=16, balanced=True)
@@ -117,7 +126,9 @@ table.head(6)
 
 # %% tags=["remove-cell"]
 assert 7 in alike and catalog.items_of(catalog.codes[7]) == 7
-assert (items.loc[alike, "category"] == items.loc[7, "category"]).mean() > 0.5
+assert (
+    items.loc[alike, "category"] == items.loc[7, "category"]
+).mean() > 0.5
 
 # %% [markdown]
 # ## Stage one: pre-training
@@ -136,7 +147,9 @@ from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.run import finetune, pretrain
 
 config = preset("mini")
-shorter = dataclasses.replace(config.pretrain, max_steps=4_000)  # of 6,000
+shorter = dataclasses.replace(
+    config.pretrain, max_steps=4_000
+)  # of 6,000
 config = dataclasses.replace(config, pretrain=shorter)
 if FAST:
     short = {"max_steps": 20, "evaluate_every": 20}
@@ -147,7 +160,10 @@ if FAST:
     config = dataclasses.replace(config, **stages)
 materials = Materials.load(folder / "data", folder / "ids")
 first = pretrain(config, materials, folder / "pretrain", progress=False)
-print(f"{first.steps} steps in {first.seconds:.0f} s; validation: {first.metrics}")
+print(
+    f"{first.steps} steps in {first.seconds:.0f} s; "
+    f"validation: {first.metrics}"
+)
 
 # %%
 from rclrec_mini.views import results
@@ -201,13 +217,19 @@ from rclrec_mini.evaluation.heuristics import (
     Popularity,
     most_recent,
 )
-from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summarize
+from rclrec_mini.evaluation.metrics import (
+    evaluate_rankings,
+    paired_test,
+    summarize,
+)
 
 sequences, split = materials.sequences, materials.split
 catalog = materials.catalog
 rows, bought = split.test, sequences.item[split.test]
 scores = {
-    name: evaluate_rankings(rank(model, sequences, catalog, rows), bought)
+    name: evaluate_rankings(
+        rank(model, sequences, catalog, rows), bought
+    )
     for name, model in models.items()
 }
 
@@ -224,7 +246,10 @@ scores |= {
 
 # %%
 estimates = {
-    name: {metric: dataclasses.asdict(e) for metric, e in summarize(values).items()}
+    name: {
+        metric: dataclasses.asdict(e)
+        for metric, e in summarize(values).items()
+    }
     for name, values in scores.items()
 }
 pd.DataFrame(
@@ -245,14 +270,19 @@ results.metrics(estimates)
 # Does the paper's curriculum help here? The paired test asks that of the same users:
 
 # %%
-test = paired_test(scores["RCLRec"]["recall@10"], scores["no prefix"]["recall@10"])
+test = paired_test(
+    scores["RCLRec"]["recall@10"], scores["no prefix"]["recall@10"]
+)
 low, high = 100 * test.low, 100 * test.high
 print(
-    f"RCLRec minus no prefix: {100 * test.difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    f"RCLRec minus no prefix: {100 * test.difference:+.1f} points "
+    f"[{low:+.1f}, {high:+.1f}]"
 )
 
 # %% tags=["remove-cell"]
-recall = {name: row["recall@10"]["mean"] for name, row in estimates.items()}
+recall = {
+    name: row["recall@10"]["mean"] for name, row in estimates.items()
+}
 assert recall["popularity"] < recall["frequency decay"]
 seen = (
     sequences.item[sequences.window(rows, 50)[0]] == bought[:, None]
@@ -273,9 +303,12 @@ if not FAST:
 # %%
 from rclrec_mini.evaluation.ranking import selector_recovery
 
-found = selector_recovery(models["RCLRec"], sequences, materials.journey, rows)
+found = selector_recovery(
+    models["RCLRec"], sequences, materials.journey, rows
+)
 print(
-    f"of the selected events, {np.nanmean(found['precision']):.0%} belong to the journey that led to the purchase"
+    f"of the selected events, {np.nanmean(found['precision']):.0%} "
+    "belong to the journey that led to the purchase"
 )
 
 # %% [markdown]
@@ -313,7 +346,10 @@ if result.exists():  # not in Colab
 
 # %% tags=["remove-cell"]
 if result.exists():
-    r10 = {name: row["recall@10"]["mean"] for name, row in rows_of_table.items()}
+    r10 = {
+        name: row["recall@10"]["mean"]
+        for name, row in rows_of_table.items()
+    }
     journey = {
         name: row["journey"]["precision"]["mean"]
         for name, row in rows_of_table.items()
@@ -322,9 +358,13 @@ if result.exists():
     assert r10["RCLRec"] < r10["random-k"]
     assert journey["RCLRec"] < journey["random-k"] + 0.03
     cost = r10["w/o RCPM"] - r10["RCLRec"]
-    assert r10["prefixes in pre-training"] - r10["RCLRec"] > 0.5 * cost > 0
+    assert (
+        r10["prefixes in pre-training"] - r10["RCLRec"] > 0.5 * cost > 0
+    )
     assert r10["oracle-k"] - r10["w/o RCPM"] > 0.15
-    assert journey["supervision, counting"] > 2.5 * journey["supervision"]
+    assert (
+        journey["supervision, counting"] > 2.5 * journey["supervision"]
+    )
     for counting in ("supervision, counting", "all repairs, counting"):
         assert rows_of_table[counting]["against"]["ndcg@10"]["low"] > 0
 
@@ -340,10 +380,14 @@ from rclrec_mini.models.curriculum import journey_mask
 user_row = rows[np.nanargmax(found["recall"])]
 batch = sequences.batch(np.array([user_row]), 50)
 with torch.inference_mode():
-    selection = models["RCLRec"].select(models["RCLRec"].encode(batch), batch)
+    selection = models["RCLRec"].select(
+        models["RCLRec"].encode(batch), batch
+    )
 p = selection.scores.softmax(-1)[0].numpy()
 truth = journey_mask(materials.journey, batch)[0].numpy()
-results.curriculum(p, batch.behavior[0].numpy(), selection.index[0].numpy(), truth)
+results.curriculum(
+    p, batch.behavior[0].numpy(), selection.index[0].numpy(), truth
+)
 # %% [markdown]
 # And what it recommends, beside what was bought:
 

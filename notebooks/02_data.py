@@ -121,9 +121,14 @@ _ = products.write_text(PRODUCTS.replace("|", "\x01"))
 
 # %%
 toy = folder / "toy"
-config = PrepareConfig(source="rec-tmall", log=(log,), items=products, out=toy)
+config = PrepareConfig(
+    source="rec-tmall", log=(log,), items=products, out=toy
+)
 manifest = prepare(config, progress=False)
-{key: manifest[key] for key in ("counts", "dropped", "missing", "behaviors")}
+{
+    key: manifest[key]
+    for key in ("counts", "dropped", "missing", "behaviors")
+}
 
 # %% [markdown]
 # Of nine lines, eight are left: u9's cart stood there twice, in the same second, and counts once. Item 10009 stays in
@@ -139,8 +144,14 @@ read_table(toy / "items.parquet", ITEMS).to_pandas()
 
 # %% tags=["remove-cell"]
 assert manifest["counts"] == {"users": 2, "items": 4, "interactions": 8}
-assert manifest["dropped"]["duplicates"] == 1 and manifest["missing"]["items"] == 1
-assert log.read_bytes()[:37] == b"10007\x01u7\x01click\x012014-09-18 15:03:11\n10"
+assert (
+    manifest["dropped"]["duplicates"] == 1
+    and manifest["missing"]["items"] == 1
+)
+assert (
+    log.read_bytes()[:37]
+    == b"10007\x01u7\x01click\x012014-09-18 15:03:11\n10"
+)
 
 # %% [markdown]
 # ### REC-Tmall, the public sample
@@ -204,7 +215,9 @@ events.assign(day=pd.to_datetime(events["timestamp"], unit="s").dt.date)
 packed, name = folder / "data_format1.zip", "user_log_format1.csv"
 with zipfile.ZipFile(packed, "w") as archive:
     archive.write(folder / name, f"data_format1/{name}")
-config = PrepareConfig(source="ijcai15", log=(packed,), out=folder / "from_zip")
+config = PrepareConfig(
+    source="ijcai15", log=(packed,), out=folder / "from_zip"
+)
 zipped = prepare(config, progress=False)
 zipped["content_hash"][:16], ijcai15["content_hash"][:16]
 
@@ -221,7 +234,10 @@ user,item,behavior,timestamp
 3,40,purchase,1411052980
 """
 table = prepared("my_shop.csv", TABLE, source="table")
-table["counts"], {name: round(n, 2) for name, n in table["behaviors"].items()}
+(
+    table["counts"],
+    {name: round(n, 2) for name, n in table["behaviors"].items()},
+)
 
 # %% tags=["remove-cell"]
 assert sample["counts"]["interactions"] == 3
@@ -244,7 +260,9 @@ from rclrec_mini.files import InputError
 def complaint(text: str) -> str:
     """What prepare says about a log with the lines `text`."""
     try:
-        prepared("bad.txt", text.replace("|", "\x01"), source="rec-tmall")
+        prepared(
+            "bad.txt", text.replace("|", "\x01"), source="rec-tmall"
+        )
     except InputError as error:
         return str(error).replace(f"{folder}/", "")
 
@@ -261,7 +279,11 @@ faults = {
 }
 
 # %%
-print("\n".join(f"{name}:\n  {complaint(text)}" for name, text in faults.items()))
+print(
+    "\n".join(
+        f"{name}:\n  {complaint(text)}" for name, text in faults.items()
+    )
+)
 
 # %% [markdown]
 # After each of these there is no output folder at all, so no later step can take half a data set for a whole one.
@@ -270,7 +292,11 @@ print("\n".join(f"{name}:\n  {complaint(text)}" for name, text in faults.items()
 complaints = {name: complaint(text) for name, text in faults.items()}
 assert not (folder / "bad").exists()
 for text in complaints.values():
-    assert text.startswith("bad.txt") and "expected" in text and "\n" not in text
+    assert (
+        text.startswith("bad.txt")
+        and "expected" in text
+        and "\n" not in text
+    )
 assert "line 2" in complaints["separator"]
 
 # %% [markdown]
@@ -339,10 +365,14 @@ by_time = split_temporal(sequences, **moments)
 by_time.train, by_time.validation, by_time.test
 
 # %% tags=["remove-cell"]
-parts = [rows.tolist() for rows in (split.train, split.validation, split.test)]
+parts = [
+    rows.tolist()
+    for rows in (split.train, split.validation, split.test)
+]
 assert parts == [[1, 6], [2], [4, 7]]
 parts = [
-    rows.tolist() for rows in (by_time.train, by_time.validation, by_time.test)
+    rows.tolist()
+    for rows in (by_time.train, by_time.validation, by_time.test)
 ]
 assert parts == [[1, 2], [7], [4]]
 
@@ -361,7 +391,10 @@ from rclrec_mini.data.simulate import preset, write_prepared
 shop_config = preset("mini", users=400 if FAST else 3_000)
 shop = folder / "shop"
 manifest = write_prepared(shop_config, shop)
-shares = {name: round(share, 4) for name, share in manifest["behaviors"].items()}
+shares = {
+    name: round(share, 4)
+    for name, share in manifest["behaviors"].items()
+}
 manifest["counts"], shares
 
 # %% [markdown]
@@ -391,7 +424,9 @@ purchases = purchases[sequences.history_length(purchases) >= 50]
 row = purchases[7]
 start = sequences.offsets[sequences.user_of(row)]
 mine = slice(start, row + 1)
-figures.journeys(journey[mine], sequences.behavior[mine], target=row - start)
+figures.journeys(
+    journey[mine], sequences.behavior[mine], target=row - start
+)
 
 # %% [markdown]
 # ### Is it like a real shop?
@@ -405,7 +440,9 @@ from rclrec_mini.data.relevance import relevance
 
 items = read_table(shop / "items.parquet", ITEMS)
 found = relevance(sequences, items, window=20).table.to_pylist()
-own = {row["behavior"]: row for row in found if row["attribute"] == "item"}
+own = {
+    row["behavior"]: row for row in found if row["attribute"] == "item"
+}
 {behavior: round(row["mean"], 3) for behavior, row in own.items()}
 
 # %% [markdown]
@@ -415,9 +452,13 @@ own = {row["behavior"]: row for row in found if row["attribute"] == "item"}
 from rclrec_mini.models.curriculum import journey_mask
 
 batch = sequences.batch(purchases, max_history=100)
-led = journey_mask(torch.tensor(journey), batch)  # (B, T) led to the purchase
+led = journey_mask(
+    torch.tensor(journey), batch
+)  # (B, T) led to the purchase
 led = led[led.any(1)]
-gap = led.flip(1).int().argmax(1).float()  # (B,) 0: the event just before
+gap = (
+    led.flip(1).int().argmax(1).float()
+)  # (B,) 0: the event just before
 gap.mean()
 
 # %%
@@ -425,10 +466,22 @@ knobs, purchased = shop_config, manifest["behaviors"]["purchase"]
 idle = np.mean(journey < 0)
 measured = [
     {"what": "purchases", "target": 0.0095, "mean": purchased},
-    {"what": "own item seen, purchases", "target": 0.6, **own["purchase"]},
+    {
+        "what": "own item seen, purchases",
+        "target": 0.6,
+        **own["purchase"],
+    },
     {"what": "own item seen, clicks", "target": 0.3, **own["click"]},
-    {"what": "idle browsing", "target": knobs.noise_share, "mean": idle},
-    {"what": "gap in events", "target": knobs.gap, "mean": gap.mean().item()},
+    {
+        "what": "idle browsing",
+        "target": knobs.noise_share,
+        "mean": idle,
+    },
+    {
+        "what": "gap in events",
+        "target": knobs.gap,
+        "mean": gap.mean().item(),
+    },
 ]
 figures.calibration(measured)
 
@@ -443,7 +496,9 @@ if not FAST:
     assert round(100 * manifest["behaviors"]["purchase"], 1) == 1.0
 assert shop_config.journeys_at_once == 3 and shop_config.gap == 10
 for row in measured:
-    assert abs(row["mean"] / row["target"] - 1) < (0.15 if FAST else 0.1), row
+    assert abs(row["mean"] / row["target"] - 1) < (
+        0.15 if FAST else 0.1
+    ), row
 
 # %% [markdown]
 # ### How hard is it to find the events that mattered?
@@ -457,14 +512,20 @@ from rclrec_mini.models.curriculum import RandomK, RecentK, recovery
 
 
 def precision(shop: Path, selector: torch.nn.Module) -> float:
-    """Mean precision of a selector over purchases with 50 events of history."""
+    """Mean precision over purchases with 50 events of history."""
     sequences = Sequences.load(shop)
-    journey = read_table(shop / "truth.parquet", TRUTH)["journey"].to_numpy()
+    journey = read_table(shop / "truth.parquet", TRUTH)[
+        "journey"
+    ].to_numpy()
     rows = np.flatnonzero(sequences.behavior == PURCHASE)
     rows = rows[sequences.history_length(rows) >= 50]
     batch = sequences.batch(rows, max_history=50)
     truth = journey_mask(torch.tensor(journey), batch)  # (B, T)
-    return recovery(selector(None, batch), truth).precision.nanmean().item()
+    return (
+        recovery(selector(None, batch), truth)
+        .precision.nanmean()
+        .item()
+    )
 
 
 # %%
@@ -491,7 +552,11 @@ def with_knobs(**knobs: float) -> dict[str, float]:
 
 
 rows = [
-    {"gap": gap, "journeys": n, **with_knobs(gap=gap, journeys_at_once=n)}
+    {
+        "gap": gap,
+        "journeys": n,
+        **with_knobs(gap=gap, journeys_at_once=n),
+    }
     for n in (1, 3, 6)
     for gap in (0, 5, 10, 20)
 ]
@@ -507,7 +572,9 @@ figures.precision_by_gap(rows)
 # %% tags=["remove-cell"]
 at = {(row["journeys"], row["gap"]): row for row in rows}
 assert hard["recent"] < hard["random"] and hard["recent"] < 0.15
-assert all(row["recent"] < row["random"] for row in rows if row["gap"] >= 10)
+assert all(
+    row["recent"] < row["random"] for row in rows if row["gap"] >= 10
+)
 assert at[1, 0]["recent"] > 0.6
 assert at[3, 10]["recent"] < 0.15
 
@@ -545,8 +612,12 @@ manifest["counts"], manifest["dropped"]
 from dataclasses import replace
 
 unfiltered = replace(config, min_item_count=1, min_user_purchases=0)
-whole = prepare(replace(unfiltered, out=folder / "whole"), progress=False)
-assert whole["counts"]["interactions"] == written["counts"]["interactions"]
+whole = prepare(
+    replace(unfiltered, out=folder / "whole"), progress=False
+)
+assert (
+    whole["counts"]["interactions"] == written["counts"]["interactions"]
+)
 assert manifest["dropped"]["items_below_min_count"] > 0
 assert manifest["dropped"]["users_below_min_purchases"] > 0
 
@@ -589,12 +660,19 @@ import warnings
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    prepared("user_log_format1.csv", IJCAI15, source="ijcai15", within_day="funnel")
+    prepared(
+        "user_log_format1.csv",
+        IJCAI15,
+        source="ijcai15",
+        within_day="funnel",
+    )
 assert any("leak" in str(warning.message) for warning in caught)
 events = read_table(path, INTERACTIONS)
 assert events["behavior"].to_pylist() == [0, 0, 3]
 assert events["item"].to_pylist() == [0, 1, 1]
-easy = preset("mini", users=150, gap=0, journeys_at_once=1, noise_share=0.1)
+easy = preset(
+    "mini", users=150, gap=0, journeys_at_once=1, noise_share=0.1
+)
 write_prepared(easy, folder / "easy")
 assert precision(folder / "easy", RecentK(k=4)) > 0.9
 

@@ -97,7 +97,9 @@ sum(category == target for category in history[-window:]) / window
 
 # %%
 others = ["c", "a", "a", "b"]
-shuffled = sum(category == target for category in history) / len(history)
+shuffled = sum(category == target for category in history) / len(
+    history
+)
 elsewhere = sum(category == target for category in others) / len(others)
 shuffled, elsewhere
 
@@ -108,7 +110,9 @@ shuffled, elsewhere
 # The library does the same for every event of a log. Here are the toy's two users, an item for each category:
 
 # %%
-items = {name: pa.nulls(3, ITEMS.field(name).type) for name in ITEMS.names}
+items = {
+    name: pa.nulls(3, ITEMS.field(name).type) for name in ITEMS.names
+}
 items |= {
     "item": pa.array([0, 1, 2], pa.int32()),
     "category": pa.array(["a", "b", "c"]),
@@ -124,7 +128,9 @@ toy = Sequences(
 # %%
 found = relevance(toy, pa.table(items, schema=ITEMS), window=4).table
 found = found.to_pandas().query("behavior == 'purchase'")
-found = found.set_index(["attribute", "source"])[["mean", "targets", "users"]]
+found = found.set_index(["attribute", "source"])[
+    ["mean", "targets", "users"]
+]
 found
 
 # %% tags=["remove-cell"]
@@ -168,7 +174,9 @@ def shop_with(**knobs: float) -> tuple[Sequences, pa.Table]:
     """A simulated shop's events and items."""
     config = preset("mini", users=400 if FAST else 3_000, **knobs)
     write_prepared(config, folder, overwrite=True)
-    return Sequences.load(folder), read_table(folder / "items.parquet", ITEMS)
+    return Sequences.load(folder), read_table(
+        folder / "items.parquet", ITEMS
+    )
 
 
 # %%
@@ -186,10 +194,15 @@ figures.relevance_by_behavior(shop.table, title="The simulated shop")
 
 
 # %%
-def lead(contrasts: pd.DataFrame, source: str = "history") -> pd.DataFrame:
+def lead(
+    contrasts: pd.DataFrame, source: str = "history"
+) -> pd.DataFrame:
     """Purchases minus clicks, by attribute."""
-    pair = "behavior == 'purchase' and minus == 'click' and source == @source"
-    return contrasts.query(pair).set_index("attribute")[["mean", "low", "high"]]
+    pair = "behavior == 'purchase' and minus == 'click'"
+    pair += " and source == @source"
+    return contrasts.query(pair).set_index("attribute")[
+        ["mean", "low", "high"]
+    ]
 
 
 shop_lead = lead(shop.contrasts.to_pandas())
@@ -219,19 +232,23 @@ np.testing.assert_allclose(
     shop_lead["mean"].iloc[:3], [0.10, 0.09, 0.06], atol=0.01
 )
 for name in ATTRIBUTES:
-    click, favorite, cart, purchase = mean["history"][name][list(BEHAVIORS)]
+    click, favorite, cart, purchase = mean["history"][name][
+        list(BEHAVIORS)
+    ]
     assert click < cart < purchase and abs(favorite - click) < 0.02
     assert (mean["history"][name] > mean["own shuffled"][name]).all()
-    assert (mean["own shuffled"][name] > mean["other users"][name]).all()
+    assert (
+        mean["own shuffled"][name] > mean["other users"][name]
+    ).all()
 left = lead(unfocused.contrasts.to_pandas())["mean"] / shop_lead["mean"]
 assert (
     0.3 < left["category"] < 0.6
     and 0.3 < left["seller"] < 0.6
     and left["brand"] < 0.7
 )
-unfocused_mean = unfocused.table.to_pandas().set_index(KEY)["mean"]["history"][
-    "category"
-]
+unfocused_mean = unfocused.table.to_pandas().set_index(KEY)["mean"][
+    "history"
+]["category"]
 assert unfocused_mean["cart"] > unfocused_mean["purchase"]
 
 # %% [markdown]
@@ -247,14 +264,18 @@ import urllib.request
 
 name = "benchmarks/results/ijcai15_relevance.json"
 place = Path("..", name).resolve().as_uri()
-if REPOSITORY and not Path("..", name).exists():  # where only the library is
+if (
+    REPOSITORY and not Path("..", name).exists()
+):  # where only the library is
     place = f"{REPOSITORY}/raw/main/{name}"
 with urllib.request.urlopen(place) as file:
     result = json.load(file)
 
 # %%
 data = result["data"]
-shares = {name: round(share, 3) for name, share in data["behaviors"].items()}
+shares = {
+    name: round(share, 3) for name, share in data["behaviors"].items()
+}
 data["counts"], shares
 
 # %%
@@ -272,7 +293,8 @@ figures.relevance_by_behavior(table, title="Tmall, 62 users")
 
 # %%
 def with_interval(row: dict, form: str = ".3f") -> str:
-    return f"{row['mean']:{form}} [{row['low']:{form}}, {row['high']:{form}}]"
+    mean, low, high = (row[name] for name in ("mean", "low", "high"))
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 
 seen = pd.DataFrame(rows).query("source == 'history'")
@@ -285,7 +307,9 @@ contrasts = {
     for name, found in result["readings"].items()
 }
 real_lead = lead(contrasts["all"])
-figures.differences({"simulated shop": shop_lead, "62 users of Tmall": real_lead})
+figures.differences(
+    {"simulated shop": shop_lead, "62 users of Tmall": real_lead}
+)
 
 # %% [markdown]
 # What sets real purchases apart is not that *similar* items came before them. It is that *the same* item did: +0.297,
@@ -304,12 +328,16 @@ figures.differences({"simulated shop": shop_lead, "62 users of Tmall": real_lead
 # %%
 def differences(source: str) -> pd.Series:
     """Purchases minus clicks in all three readings, as text."""
-    leads = {name: lead(found, source) for name, found in contrasts.items()}
+    leads = {
+        name: lead(found, source) for name, found in contrasts.items()
+    }
     leads = pd.concat(leads, names=["reading"])
     return leads.apply(with_interval, axis=1, form="+.3f")
 
 
-columns = {source: differences(source) for source in ("history", "excess")}
+columns = {
+    source: differences(source) for source in ("history", "excess")
+}
 pd.DataFrame(columns).fillna("")
 
 # %% [markdown]
@@ -343,9 +371,9 @@ expected = {  # mean, low, high
     ("seller", "click"): (0.254, 0.200, 0.308),
 }
 for (name, behavior), numbers in expected.items():
-    row = real.loc[("history", name, behavior), ["mean", "low", "high"]].astype(
-        float
-    )
+    row = real.loc[
+        ("history", name, behavior), ["mean", "low", "high"]
+    ].astype(float)
     np.testing.assert_allclose(row, numbers, atol=0.0006)
 real_mean = real["mean"]
 assert (
@@ -360,7 +388,10 @@ for name in ATTRIBUTES:
             real_mean["history", name, behavior]
             / real_mean["own shuffled", name, behavior]
         )
-        assert 1.8 < ratio < 2.6 and real["low"]["excess", name, behavior] > 0
+        assert (
+            1.8 < ratio < 2.6
+            and real["low"]["excess", name, behavior] > 0
+        )
 assert abs(mean["history", "category", "purchase"] - 0.27) < 0.01
 assert abs(mean["history", "seller", "purchase"] - 0.15) < 0.01
 
@@ -369,19 +400,31 @@ assert (real_lead.loc[three, ["mean", "low"]] < 0).all(axis=None)
 assert (real_lead["high"][["brand", "seller"]] > 0.05).all()
 assert round(real_lead["mean"]["item"], 3) == 0.297
 assert abs(real_lead["mean"]["item"] - shop_lead["mean"]["item"]) < 0.04
-other, earlier = lead(contrasts["other items"]), lead(contrasts["earlier days"])
+other, earlier = (
+    lead(contrasts["other items"]),
+    lead(contrasts["earlier days"]),
+)
 assert (other["mean"] < 0).all() and other["high"]["category"] < 0
 assert round(other["mean"]["category"], 3) == -0.061
 assert (earlier["low"][three] < 0).all()
 assert round(earlier["mean"]["item"], 3) == 0.111
 excess = lead(contrasts["earlier days"], "excess")
-assert excess["mean"][["brand", "seller"]].round(3).tolist() == [0.027, 0.030]
+assert excess["mean"][["brand", "seller"]].round(3).tolist() == [
+    0.027,
+    0.030,
+]
 assert (excess["low"] > 0).tolist() == [False, True, True]
 assert excess["high"]["category"] > 0
-leads = [lead(found, source) for found in contrasts.values() for source in columns]
+leads = [
+    lead(found, source)
+    for found in contrasts.values()
+    for source in columns
+]
 assert sum(map(len, leads)) == 20
 assert data["counts"]["users"] == 62 and data["rows"] == 9999
-assert data["behaviors"]["cart"] == 0 and result["config"]["window"] == 20
+assert (
+    data["behaviors"]["cart"] == 0 and result["config"]["window"] == 20
+)
 
 # %% [markdown]
 # ### Measure it yourself
@@ -439,14 +482,23 @@ assert data["behaviors"]["cart"] == 0 and result["config"]["window"] == 20
 # </details>
 
 # %% tags=["remove-cell"]
-without = lead(relevance(sequences, items, same_item=False).contrasts.to_pandas())
-np.testing.assert_allclose(without["mean"], [0.07, 0.05, 0.02], atol=0.01)
-assert (without["low"] > 0).all()
-short = lead(relevance(sequences, items, window=4).contrasts.to_pandas())
-assert (
-    abs(short["mean"]["category"]) < 0.015 and abs(short["mean"]["seller"]) < 0.015
+without = lead(
+    relevance(sequences, items, same_item=False).contrasts.to_pandas()
 )
-close = lead(relevance(*shop_with(gap=0), window=4).contrasts.to_pandas())
+np.testing.assert_allclose(
+    without["mean"], [0.07, 0.05, 0.02], atol=0.01
+)
+assert (without["low"] > 0).all()
+short = lead(
+    relevance(sequences, items, window=4).contrasts.to_pandas()
+)
+assert (
+    abs(short["mean"]["category"]) < 0.015
+    and abs(short["mean"]["seller"]) < 0.015
+)
+close = lead(
+    relevance(*shop_with(gap=0), window=4).contrasts.to_pandas()
+)
 assert (close["mean"] > 0.15).all()
 
 # %% [markdown]

@@ -312,14 +312,15 @@ results.slices(groups, title="The paper's methods by target item")
 # What can be had by copying alone is bounded by the share of seen targets. Of that share, how much is reached?
 
 # %%
-reached = {
-    name: {
-        "bound": f"{seen_share(result):.1%}",
-        "pointing, R@10": f"{result['rows']['pointing']['recall@10']['mean']:.1%}",
-        "of the bound": f"{result['rows']['pointing']['recall@10']['mean'] / seen_share(result):.0%}",
+reached = {}
+for name, result in everywhere.items():
+    bound = seen_share(result)
+    found = result["rows"]["pointing"]["recall@10"]["mean"]
+    reached[name] = {
+        "bound": f"{bound:.1%}",
+        "pointing, R@10": f"{found:.1%}",
+        "of the bound": f"{found / bound:.0%}",
     }
-    for name, result in everywhere.items()
-}
 pd.DataFrame(reached).T
 
 # %% tags=["remove-cell"]

@@ -174,7 +174,12 @@ assert manifest["dropped"]["rows_of_dropped_behaviors"] == shared > 300
 # The data set is a folder. Check it against your own file: the first three events of a customer, in both.
 
 # %%
-from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, USERS
+from rclrec_mini.data.schema import (
+    BEHAVIORS,
+    INTERACTIONS,
+    ITEMS,
+    USERS,
+)
 from rclrec_mini.data.sequences import Sequences, read_table
 
 sequences = Sequences.load(folder / "data")

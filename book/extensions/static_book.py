@@ -8,18 +8,21 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
+from rclrec_mini.experiments.shared import library_key
 
-def library_key(root: Path) -> str:
+
+def results_key(root: Path) -> str:
     """A hash of what a notebook's results depend on besides its own cells."""
-    digest = hashlib.sha256(os.environ.get("RCLREC_FAST", "").encode())
-    for source in [*sorted((root / "rclrec_mini").rglob("*.py")), root / "constraints.txt"]:
-        digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
+    digest = hashlib.sha256((os.environ.get("RCLREC_FAST", "") + library_key(())).encode())
+    results = sorted((root / "benchmarks" / "results").rglob("*.json"))
+    for source in [*results, root / "constraints.txt"]:
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def key_execution_cache(app: Sphinx, config: Config) -> None:
     """Run the notebooks again when the library changed, which the cache by itself does not notice."""
-    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / library_key(Path(app.srcdir)))
+    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / results_key(Path(app.srcdir)))
 
 
 def add_buttons(app: Sphinx, config: Config) -> None:
