@@ -95,8 +95,12 @@ P
 from rclrec_mini.models.pointer import Pointing
 
 masses = g * torch.tensor([p, p, p])  # (G, T), the same p for each
-pointing = Pointing(masses.log()[None], torch.tensor([[1 - g] * 3]).log())
-same = torch.tensor([[[h == item for h in history] for item in generated]])
+pointing = Pointing(
+    masses.log()[None], torch.tensor([[1 - g] * 3]).log()
+)
+same = torch.tensor(
+    [[[h == item for h in history] for item in generated]]
+)
 log_generated = torch.tensor([list(generated.values())]).log()  # (B, G)
 found = pointing.mix(log_generated, same).exp()
 assert_close(found, torch.tensor([list(P.values())]))
@@ -143,7 +147,8 @@ def log_of(*users: list[int], target: int = 0) -> Sequences:
     return Sequences(
         item=np.concatenate(lists).astype(np.int32),
         behavior=np.array(behavior, np.int8),
-        timestamp=np.concatenate([np.arange(n) for n in lengths]) * 3600,
+        timestamp=np.concatenate([np.arange(n) for n in lengths])
+        * 3600,
         offsets=np.cumsum([0, *lengths]),
         n_items=len(codes),
     )
@@ -186,7 +191,9 @@ assert abs(gate[0] - gate[1]) > 0.1
 with torch.inference_mode():  # every item as the target
     for item in range(27):
         asked = replace(batch, target_item=torch.full((2,), item))
-        assert_close(*generator.terms(asked)[0]["target"], atol=1e-4, rtol=1e-4)
+        assert_close(
+            *generator.terms(asked)[0]["target"], atol=1e-4, rtol=1e-4
+        )
 
 # %% [markdown]
 # ## A count is a pointer
@@ -230,7 +237,9 @@ rows = split.test
 batch = sequences.batch(rows, 50)
 weights = torch.tensor(count.config.weights)
 age = torch.arange(batch.mask.shape[1] - 1, -1, -1)
-score = weights[batch.behavior].log() - age / count.config.half_life * np.log(2)
+score = weights[
+    batch.behavior
+].log() - age / count.config.half_life * np.log(2)
 score = score.masked_fill(~batch.mask, float("-inf"))
 p = score.softmax(-1)  # (B, T)
 
@@ -243,7 +252,9 @@ def mass_of_items(p: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
 
 
 mass = mass_of_items(p, batch.item)
-counted = torch.from_numpy(count.scores(sequences, rows).toarray()).float()
+counted = torch.from_numpy(
+    count.scores(sequences, rows).toarray()
+).float()
 assert_close(mass, counted / counted.sum(1, keepdim=True))
 mass.shape
 
@@ -271,7 +282,9 @@ def metrics_of(mass: torch.Tensor) -> dict[str, np.ndarray]:
 
 
 # %%
-largest = torch.zeros_like(mass).scatter_reduce(1, batch.item, p, "amax")
+largest = torch.zeros_like(mass).scatter_reduce(
+    1, batch.item, p, "amax"
+)
 scores = {
     "sum of p": metrics_of(mass),
     "largest p": metrics_of(largest),
@@ -281,7 +294,10 @@ scores = {
 def table_of(scores: dict[str, dict[str, np.ndarray]]) -> pd.DataFrame:
     """Means in per cent."""
     names = ("recall@10", "ndcg@10")
-    rows = {a: {m: 100 * s[m].mean() for m in names} for a, s in scores.items()}
+    rows = {
+        a: {m: 100 * s[m].mean() for m in names}
+        for a, s in scores.items()
+    }
     return pd.DataFrame(rows).T.round(1)
 
 
@@ -322,7 +338,9 @@ from rclrec_mini.data.sequences import bucketed_batches
 optimizer = torch.optim.Adam(pointer.parameters(), lr=3e-3)
 settings = {"batch_size": 64, "max_history": 50}
 for epoch in range(4):
-    for some in bucketed_batches(sequences, repeated, **settings, seed=epoch):
+    for some in bucketed_batches(
+        sequences, repeated, **settings, seed=epoch
+    ):
         sample = sequences.batch(some, 50)
         log_p = pointer.next(sample).log_p()[:, 0]  # (B, T)
         same = sample.item == sample.target_item[:, None]
@@ -334,12 +352,16 @@ for epoch in range(4):
 # %%
 with torch.inference_mode():
     pointings = [
-        pointer.next(sequences.batch(some, 50)) for some in np.array_split(rows, 12)
+        pointer.next(sequences.batch(some, 50))
+        for some in np.array_split(rows, 12)
     ]
 columns = [one.log_p()[:, 0].exp() for one in pointings]
 width = batch.mask.shape[1]
 p = torch.cat(
-    [torch.nn.functional.pad(c, (width - c.shape[1], 0)) for c in columns]
+    [
+        torch.nn.functional.pad(c, (width - c.shape[1], 0))
+        for c in columns
+    ]
 )
 learned = mass_of_items(p, batch.item)
 scores = {
@@ -351,7 +373,9 @@ table_of(scores)
 # %%
 from rclrec_mini.evaluation.metrics import paired_test
 
-test = paired_test(scores["pointer alone"]["ndcg@10"], scores["count"]["ndcg@10"])
+test = paired_test(
+    scores["pointer alone"]["ndcg@10"], scores["count"]["ndcg@10"]
+)
 low, high = 100 * test.low, 100 * test.high
 f"NDCG@10: {100 * test.difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
@@ -369,7 +393,9 @@ if not FAST:
 
 # %%
 place = torch.from_numpy(bought)[:, None]
-of_count, of_pointer = (m.gather(1, place)[:, 0] for m in (mass, learned))
+of_count, of_pointer = (
+    m.gather(1, place)[:, 0] for m in (mass, learned)
+)
 in_both = ((mass >= of_count[:, None]).sum(1) <= 3) & (
     (learned >= of_pointer[:, None]).sum(1) <= 3
 )
@@ -391,10 +417,16 @@ left.vlines(ago, 0, p[user], color=[orange if o else grey for o in own])
 for number, name in enumerate(BEHAVIORS):
     at = (batch.behavior[user] == number).numpy()
     colors = [orange if o else grey for o in own[at]]
-    left.scatter(ago[at], p[user][at], c=colors, marker=MARKS[number], label=name)
-left.set(xlabel="events before the purchase", ylabel="$p_t$", xlim=(51, 0))
+    left.scatter(
+        ago[at], p[user][at], c=colors, marker=MARKS[number], label=name
+    )
+left.set(
+    xlabel="events before the purchase", ylabel="$p_t$", xlim=(51, 0)
+)
 left.legend(frameon=False, ncols=2)
-for number, (values, color) in enumerate([(learned, blue), (mass, grey)]):
+for number, (values, color) in enumerate(
+    [(learned, blue), (mass, grey)]
+):
     place = np.arange(6) + 0.2 * (2 * number - 1)
     right.barh(place, values[user, best], 0.38, color=color)
 right.set_yticks(range(6), labels)
@@ -414,7 +446,9 @@ plt.show()
 
 # %%
 torch.manual_seed(1)
-pointer = Pointer(config=PointerConfig(hard=False), codes=codes, behaviors=4)
+pointer = Pointer(
+    config=PointerConfig(hard=False), codes=codes, behaviors=4
+)
 model = RCLRec(backbone=backbone, codes=codes, pointer=pointer).eval()
 rng = np.random.default_rng(0)
 log = log_of(*(rng.integers(0, 27, 12).tolist() for _ in range(200)))
@@ -430,7 +464,9 @@ def likelihoods(model: RCLRec) -> torch.Tensor:
         replace(batch, target_item=torch.full((len(batch),), item))
         for item in range(len(codes))
     ]
-    return torch.stack([-model.terms(a)[0]["target"] for a in asked], 1).exp()
+    return torch.stack(
+        [-model.terms(a)[0]["target"] for a in asked], 1
+    ).exp()
 
 
 P_gen, P = likelihoods(generator), likelihoods(model)
@@ -462,9 +498,13 @@ assert_close(P.sum(1), torch.ones(len(P)), atol=1e-4, rtol=0)
 # far. For the first code:
 
 # %%
-first_code = torch.nn.functional.one_hot(codes[:, 0], 3).float()  # (N, 3)
+first_code = torch.nn.functional.one_hot(
+    codes[:, 0], 3
+).float()  # (N, 3)
 below = P @ first_code  # the sum over items
-begins = (codes[batch.item, 0, None] == torch.arange(3)).float()  # (B, T, 3)
+begins = (
+    codes[batch.item, 0, None] == torch.arange(3)
+).float()  # (B, T, 3)
 node = (copy[..., None] * begins).sum(1) + rest * (P_gen @ first_code)
 assert_close(node, below)
 node[0]
@@ -490,10 +530,17 @@ assert (log_P.diff(dim=1) <= 0).all()
 # %%
 best = P.argmax(1, keepdim=True)
 lists = {
-    "the mixture searches": beam_search(model, batch, catalog, beams=3, k=3)[0],
-    "generation searches": beam_search(generator, batch, catalog, beams=3, k=3)[0],
+    "the mixture searches": beam_search(
+        model, batch, catalog, beams=3, k=3
+    )[0],
+    "generation searches": beam_search(
+        generator, batch, catalog, beams=3, k=3
+    )[0],
 }
-kept = {name: (one == best).any(1).float().mean() for name, one in lists.items()}
+kept = {
+    name: (one == best).any(1).float().mean()
+    for name, one in lists.items()
+}
 {name: round(share.item(), 2) for name, share in kept.items()}
 
 # %% tags=["remove-cell"]
@@ -523,16 +570,26 @@ for name, hard in {"soft": False, "hard": True}.items():
         *log_P.exp()[0].tolist(),
         *gradient[0].tolist(),
     ]
-columns = [f"{what} {item}" for what in ("P", "to generation") for item in "abc"]
+columns = [
+    f"{what} {item}"
+    for what in ("P", "to generation")
+    for item in "abc"
+]
 pd.DataFrame(rows_of_toy, index=columns).T.round(3)
 
 # %% tags=["remove-cell"]
-np.testing.assert_allclose(rows_of_toy["soft"][:3], [0.58, 0.26, 0.16], atol=1e-6)
-np.testing.assert_allclose(rows_of_toy["hard"][:3], [0.56, 0.24, 0.16], atol=1e-6)
+np.testing.assert_allclose(
+    rows_of_toy["soft"][:3], [0.58, 0.26, 0.16], atol=1e-6
+)
+np.testing.assert_allclose(
+    rows_of_toy["hard"][:3], [0.56, 0.24, 0.16], atol=1e-6
+)
 np.testing.assert_allclose(
     rows_of_toy["soft"][3:], [0.02 / 0.58, 0.02 / 0.26, 1], atol=1e-6
 )
-np.testing.assert_allclose(rows_of_toy["hard"][3:], [0, 0, 1], atol=1e-6)
+np.testing.assert_allclose(
+    rows_of_toy["hard"][3:], [0, 0, 1], atol=1e-6
+)
 
 # %% [markdown]
 # Hard is never above soft. The last three columns are the share of each target that generation learns from: with the
@@ -553,7 +610,9 @@ import urllib.request
 def result_of(name: str) -> dict:
     name = f"benchmarks/results/pointing/{name}.json"
     place = Path("..", name).resolve().as_uri()
-    if REPOSITORY and not Path("..", name).exists():  # where only the library is
+    if (
+        REPOSITORY and not Path("..", name).exists()
+    ):  # where only the library is
         place = f"{REPOSITORY}/raw/main/{name}"
     with urllib.request.urlopen(place) as file:
         return json.load(file)
@@ -569,9 +628,13 @@ LOGS = {
 results = {log: result_of(name) for log, name in LOGS.items()}
 
 
-def percent(result: dict, method: str, metric: str = "ndcg@10") -> float:
+def percent(
+    result: dict, method: str, metric: str = "ndcg@10"
+) -> float:
     """A mean of a result file in per cent."""
-    return 100 * (result["rows"] | result["naive"])[method][metric]["mean"]
+    return (
+        100 * (result["rows"] | result["naive"])[method][metric]["mean"]
+    )
 
 
 # %%
@@ -581,7 +644,9 @@ for log, result in results.items():
     for metric in ("recall@10", "ndcg@10"):
         for method in ("frequency with decay", "pointing"):
             short = {"pointing": "pointing"}.get(method, "count")
-            line[f"{short} {metric}"] = round(percent(result, method, metric), 1)
+            line[f"{short} {metric}"] = round(
+                percent(result, method, metric), 1
+            )
     lines[log] = line
 pd.DataFrame(lines).T.astype({"users": int})
 
@@ -592,10 +657,14 @@ pd.DataFrame(lines).T.astype({"users": int})
 figure, axis = plt.subplots(figsize=(7, 2.4), layout="constrained")
 for place, (log, result) in enumerate(results.items()):
     gain = result["rows"]["pointing"]["to_count"]["ndcg@10"]
-    mean, low, high = (100 * gain[k] for k in ("difference", "low", "high"))
+    mean, low, high = (
+        100 * gain[k] for k in ("difference", "low", "high")
+    )
     color = orange if log == "simulated shop" else blue
     error = [[mean - low], [high - mean]]
-    axis.errorbar(mean, place, xerr=error, fmt="o", color=color, capsize=4)
+    axis.errorbar(
+        mean, place, xerr=error, fmt="o", color=color, capsize=4
+    )
 axis.axvline(0, color=grey, linewidth=0.8)
 axis.set_yticks(range(4), list(results))
 axis.set_ylim(3.5, -0.5)
@@ -618,7 +687,9 @@ for log in ("simulated shop", "UserBehavior"):
     both = results[log]["rows"] | results[log]["naive"]
     for method in METHODS:
         lines[log, method] = {
-            part: round(100 * both[method][part]["recall@10"]["mean"], 1)
+            part: round(
+                100 * both[method][part]["recall@10"]["mean"], 1
+            )
             for part in ("seen", "unseen")
         }
 pd.DataFrame(lines).T
@@ -636,7 +707,9 @@ pd.DataFrame(lines).T
 lines = {}
 for name, row in results["simulated shop"]["rows"].items():
     if name != "pointing":
-        test = {k: 100 * v for k, v in row["against"]["ndcg@10"].items()}
+        test = {
+            k: 100 * v for k, v in row["against"]["ndcg@10"].items()
+        }
         interval = f"[{test['low']:+.1f}, {test['high']:+.1f}]"
         lines[name] = {
             "points": f"{test['difference']:+.1f}",
@@ -658,7 +731,9 @@ for result, method, numbers in (
     (taobao, "pointing", (53.5, 40.1)),
     (taobao, COUNT, (53.3, 34.5)),
 ):
-    found = [percent(result, method, m) for m in ("recall@10", "ndcg@10")]
+    found = [
+        percent(result, method, m) for m in ("recall@10", "ndcg@10")
+    ]
     np.testing.assert_allclose(found, numbers, atol=0.05)
 to_count = {
     log: result["rows"]["pointing"]["to_count"]["ndcg@10"]
@@ -669,12 +744,17 @@ assert to_count["UserBehavior"]["low"] > 0.04
 for log in ("Tmall 2014", "IJCAI-15"):
     assert to_count[log]["low"] < 0 < to_count[log]["high"]
 tmall = results["Tmall 2014"]
-recent, pointed = (percent(tmall, m) for m in ("most recent items", "pointing"))
+recent, pointed = (
+    percent(tmall, m) for m in ("most recent items", "pointing")
+)
 assert abs(recent - pointed) < 0.1
 assert results["IJCAI-15"]["targets"] == 62
 for result in (shop_result, taobao):
     parts = {n: (result["rows"] | result["naive"])[n] for n in METHODS}
-    unseen = {n: 100 * p["unseen"]["recall@10"]["mean"] for n, p in parts.items()}
+    unseen = {
+        n: 100 * p["unseen"]["recall@10"]["mean"]
+        for n, p in parts.items()
+    }
     assert unseen["pointing"] < 0.5 < unseen["item co-occurrence"]
     assert unseen[COUNT] == 0
     seen = {n: p["seen"]["recall@10"]["mean"] for n, p in parts.items()}
@@ -751,7 +831,9 @@ row = rows[:1]
 one = sequences.batch(row, 50)
 mass = torch.zeros(sequences.n_items).double()
 p = p.double()[-one.mask.shape[1] :] * one.mask[0]
-ranked = mass.scatter_add(0, one.item[0], p).sort(descending=True).indices
+ranked = (
+    mass.scatter_add(0, one.item[0], p).sort(descending=True).indices
+)
 expected = most_recent(popularity=popularity).rank(sequences, row, 5)[0]
 assert ranked[:5].tolist() == expected.tolist()
 
@@ -761,8 +843,12 @@ c = torch.tensor([1.0, 0, 0, 1, 0, 0, 0, 0.2], dtype=torch.float64)
 m = score.softmax(-1)
 (gradient,) = torch.autograd.grad(-(m * c).sum().log(), score)
 assert_close(gradient, m - m * c / (m * c).sum())
-assert (gradient[c == 1] < 0).all() and (gradient[:7][c[:7] == 0] > 0).all()
-member = torch.tensor([[[True, False, False, True, False, False, False]]])
+assert (gradient[c == 1] < 0).all() and (
+    gradient[:7][c[:7] == 0] > 0
+).all()
+member = torch.tensor(
+    [[[True, False, False, True, False, False, False]]]
+)
 mixed = Pointing(m[:-1].log()[None, None], m[-1:].log()[None]).mix(
     torch.tensor([[0.2]], dtype=torch.float64).log(), member
 )
@@ -778,6 +864,7 @@ assert_close(mixed.exp()[0, 0], (m * c).sum())
 
 # %% tags=["remove-cell"]
 half = [
-    0.5 * copy_ + 0.5 * gen for copy_, gen in ((0.7, 0.1), (0.3, 0.1), (0, 0.8))
+    0.5 * copy_ + 0.5 * gen
+    for copy_, gen in ((0.7, 0.1), (0.3, 0.1), (0, 0.8))
 ]
 np.testing.assert_allclose(half, [0.4, 0.2, 0.4])

@@ -90,7 +90,9 @@ for person in range(150):
     liked, seen = rng.choice(kinds), []
     for _ in range(rng.randrange(12, 40)):
         time += timedelta(seconds=int(rng.expovariate(1 / 7200)))
-        near = [p for p in products if p[2] == liked or rng.random() < 0.2]
+        near = [
+            p for p in products if p[2] == liked or rng.random() < 0.2
+        ]
         if not seen or rng.random() < 0.6:
             seen.append(rng.choice(near))
         else:
@@ -102,19 +104,25 @@ for person in range(150):
             for minutes, what in ((4, "order"), (9, "view")):
                 if what == "order" or rng.random() < 0.8:
                     after = time + timedelta(minutes=minutes)
-                    rows.append((after, f"c{person:03}@mail", product, what))
+                    rows.append(
+                        (after, f"c{person:03}@mail", product, what)
+                    )
 
 # %%
 HEADER = ["when", "customer", "sku", "what", "name", "kind", "eur"]
 
 
-def export(path: Path, rows: list, form: str = "%Y-%m-%dT%H:%M:%S+01:00"):
+def export(
+    path: Path, rows: list, form: str = "%Y-%m-%dT%H:%M:%S+01:00"
+):
     """Write the events as the shop does."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
         for time, customer, (sku, *about), what in rows:
-            writer.writerow([time.strftime(form), customer, sku, what, *about])
+            writer.writerow(
+                [time.strftime(form), customer, sku, what, *about]
+            )
 
 
 rows.sort(key=lambda row: row[0])
@@ -163,8 +171,14 @@ rclrec(f"{PREPARE} {MAPPED}")
 
 # %% tags=["remove-cell"]
 manifest = json.loads((folder / "data/manifest.json").read_text())
-assert manifest["times"] == "ISO 8601" and manifest["ignored_columns"] == []
-assert manifest["counts"]["users"] == 150 and manifest["counts"]["items"] == 60
+assert (
+    manifest["times"] == "ISO 8601"
+    and manifest["ignored_columns"] == []
+)
+assert (
+    manifest["counts"]["users"] == 150
+    and manifest["counts"]["items"] == 60
+)
 shared = sum(row[3] == "share" for row in rows)
 assert manifest["dropped"]["rows_of_dropped_behaviors"] == shared > 300
 
@@ -188,7 +202,10 @@ users = read_table(folder / "data/users.parquet", USERS).to_pandas()
 user = users.index[users["raw_id"] == "c007@mail"][0]
 start = sequences.offsets[user]
 ours = [
-    (items["raw_id"][sequences.item[row]], BEHAVIORS[sequences.behavior[row]])
+    (
+        items["raw_id"][sequences.item[row]],
+        BEHAVIORS[sequences.behavior[row]],
+    )
     for row in range(start, start + 3)
 ]
 theirs = [
@@ -204,9 +221,15 @@ assert ours == [(sku, to_ours[what]) for sku, what in theirs[:3]]
 import calendar
 
 first = next(row[0] for row in rows if row[1] == "c007@mail")
-utc = calendar.timegm(first.timetuple()) - 3600  # the shop's clock is UTC+1
+utc = (
+    calendar.timegm(first.timetuple()) - 3600
+)  # the shop's clock is UTC+1
 assert sequences.timestamp[start] == utc
-assert ours == [("HA-04", "click"), ("HA-04", "purchase"), ("HA-04", "click")]
+assert ours == [
+    ("HA-04", "click"),
+    ("HA-04", "purchase"),
+    ("HA-04", "click"),
+]
 
 # %% [markdown]
 # ## What broken lines say
@@ -216,7 +239,9 @@ assert ours == [("HA-04", "click"), ("HA-04", "purchase"), ("HA-04", "click")]
 
 # %%
 lines = (folder / "shop.csv").read_text().splitlines(keepends=True)
-at = next(n for n, line in enumerate(lines) if n > 1200 and ",view," in line)
+at = next(
+    n for n, line in enumerate(lines) if n > 1200 and ",view," in line
+)
 good = lines[at]
 accidents = {
     "a word": "yesterday" + good[good.index(",") :],
@@ -247,8 +272,12 @@ assert set(said.values()) == {2} and not (folder / "no").exists()
 # the five formats:
 
 # %%
-IJCAI = "user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type\n"
-RECBOLE = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+IJCAI = (
+    "user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type\n"
+)
+RECBOLE = (
+    "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+)
 RATING = "--columns behavior=rating --behaviors '5=purchase,*=click'"
 FORMATS = {  # source: file, text, flags
     "table": (
@@ -261,8 +290,16 @@ FORMATS = {  # source: file, text, flags
         RECBOLE + "5\t7\t5\t1411052591\n",
         RATING,
     ),
-    "rec-tmall": ("part.txt", "7\x01u5\x01alipay\x012014-09-18 15:03:11\n", ""),
-    "ijcai15": ("user_log_format1.csv", IJCAI + "5,7,1,2,3,0918,2\n", ""),
+    "rec-tmall": (
+        "part.txt",
+        "7\x01u5\x01alipay\x012014-09-18 15:03:11\n",
+        "",
+    ),
+    "ijcai15": (
+        "user_log_format1.csv",
+        IJCAI + "5,7,1,2,3,0918,2\n",
+        "",
+    ),
     "userbehavior": ("UserBehavior.csv", "5,7,11,buy,1511544070\n", ""),
 }
 
@@ -271,11 +308,17 @@ read = {}
 for source, (name, text, flags) in FORMATS.items():
     (folder / name).write_text(text)
     with contextlib.redirect_stdout(io.StringIO()):
-        rclrec(f"prepare --source {source} --log {name} --out {source} {flags}")
-    table = read_table(folder / source / "interactions.parquet", INTERACTIONS)
+        rclrec(
+            f"prepare --source {source} --log {name} --out {source} {flags}"
+        )
+    table = read_table(
+        folder / source / "interactions.parquet", INTERACTIONS
+    )
     seconds = table["timestamp"].to_pylist()[0]
     read[source] = {
-        "a line of the file": text.splitlines()[-1].replace("\x01", "|"),
+        "a line of the file": text.splitlines()[-1].replace(
+            "\x01", "|"
+        ),
         "time read": pd.Timestamp(seconds, unit="s"),
     }
 pd.DataFrame(read).T
@@ -289,7 +332,9 @@ for source in FORMATS:
         folder / source / "interactions.parquet", INTERACTIONS
     ).to_pylist()
     assert len(one) == 1 and BEHAVIORS[one[0]["behavior"]] == "purchase"
-    raw = read_table(folder / source / "items.parquet", ITEMS)["raw_id"].to_pylist()
+    raw = read_table(folder / source / "items.parquet", ITEMS)[
+        "raw_id"
+    ].to_pylist()
     raw += read_table(folder / source / "users.parquet", USERS)[
         "raw_id"
     ].to_pylist()
@@ -321,18 +366,24 @@ from rclrec_mini.data.sequences import split_last_purchase
 def seen_ago(sequences: Sequences, rows: np.ndarray) -> np.ndarray:
     """How many events ago each item was last seen, 51: not in 50."""
     window, exists = sequences.window(rows, 50)  # (n, 50), oldest first
-    same = (sequences.item[window] == sequences.item[rows, None]) & exists
+    same = (
+        sequences.item[window] == sequences.item[rows, None]
+    ) & exists
     return np.where(same.any(1), 1 + same[:, ::-1].argmax(1), 51)
 
 
 def checklist(sequences: Sequences) -> dict[str, float]:
     """The five numbers."""
     split = split_last_purchase(sequences)
-    same_user = np.diff(sequences.user_of(np.arange(len(sequences)))) == 0
+    same_user = (
+        np.diff(sequences.user_of(np.arange(len(sequences)))) == 0
+    )
     tied = (np.diff(sequences.timestamp) == 0) & same_user
     return {
         "test purchases": len(split.test),
-        "training purchases": (sequences.behavior[split.train] == PURCHASE).sum(),
+        "training purchases": (
+            sequences.behavior[split.train] == PURCHASE
+        ).sum(),
         "repeats": (seen_ago(sequences, split.test) <= 50).mean(),
         "same time": tied.sum() / same_user.sum(),
         "events an item": len(sequences) / sequences.n_items,
@@ -354,7 +405,9 @@ import urllib.request
 def result_of(name: str) -> dict:
     name = f"benchmarks/results/pointing/{name}.json"
     place = Path("..", name).resolve().as_uri()
-    if REPOSITORY and not Path("..", name).exists():  # where only the library is
+    if (
+        REPOSITORY and not Path("..", name).exists()
+    ):  # where only the library is
         place = f"{REPOSITORY}/raw/main/{name}"
     with urllib.request.urlopen(place) as file:
         return json.load(file)
@@ -375,7 +428,8 @@ for log, name in LOGS.items():
     yardstick[log] = {
         "test": result["targets"],
         "repeats": row["seen"]["targets"] / result["targets"],
-        "± NDCG@10": 50 * (row["ndcg@10"]["high"] - row["ndcg@10"]["low"]),
+        "± NDCG@10": 50
+        * (row["ndcg@10"]["high"] - row["ndcg@10"]["low"]),
         "± difference": 50 * (test["high"] - test["low"]),
     }
 yardstick = pd.DataFrame(yardstick).T
@@ -405,7 +459,10 @@ plt.show()
 
 # %% tags=["remove-cell"]
 numbers = checklist(sequences)
-assert 120 < numbers["test purchases"] < 150 and numbers["same time"] < 0.02
+assert (
+    120 < numbers["test purchases"] < 150
+    and numbers["same time"] < 0.02
+)
 assert numbers["repeats"] > 0.9 and ago.min() >= 1
 assert yardstick["± difference"]["IJCAI-15"] > 3.5
 assert yardstick["± difference"]["simulated shop"] < 0.6
@@ -436,20 +493,32 @@ from rclrec_mini.evaluation.metrics import (
 def count_on(sequences: Sequences) -> dict[str, Estimate]:
     """Metrics of the plain count, fitted on validation purchases."""
     split = split_last_purchase(sequences)
-    ranked = FrequencyDecay.fit(sequences, split).rank(sequences, split.test, 10)
-    return summarize(evaluate_rankings(ranked, sequences.item[split.test]))
+    ranked = FrequencyDecay.fit(sequences, split).rank(
+        sequences, split.test, 10
+    )
+    return summarize(
+        evaluate_rankings(ranked, sequences.item[split.test])
+    )
 
 
 # %%
 FUNNEL = ["view", "share", "basket", "order"]
 exports = {
     "in order of time": lambda row: row[0],
-    "orders last in a day": lambda row: (row[0].date(), FUNNEL.index(row[3])),
-    "orders first in a day": lambda row: (row[0].date(), -FUNNEL.index(row[3])),
+    "orders last in a day": lambda row: (
+        row[0].date(),
+        FUNNEL.index(row[3]),
+    ),
+    "orders first in a day": lambda row: (
+        row[0].date(),
+        -FUNNEL.index(row[3]),
+    ),
 }
 found = {}
 for name, order in exports.items():
-    export(folder / "days.csv", sorted(rows, key=order), form="%Y-%m-%d")
+    export(
+        folder / "days.csv", sorted(rows, key=order), form="%Y-%m-%d"
+    )
     with contextlib.redirect_stdout(io.StringIO()):
         rclrec(
             f"prepare --source table --log days.csv --out days --overwrite {MAPPED}"
@@ -458,7 +527,9 @@ for name, order in exports.items():
     found[name] = checklist(days) | {
         "count, NDCG@10": count_on(days)["ndcg@10"].mean
     }
-pd.DataFrame(found).T[["same time", "repeats", "count, NDCG@10"]].round(2)
+pd.DataFrame(found).T[["same time", "repeats", "count, NDCG@10"]].round(
+    2
+)
 
 # %% tags=["remove-cell"]
 found = pd.DataFrame(found).T
@@ -482,7 +553,9 @@ assert found["repeats"].iloc[2] < 0.6 < 0.95 < found["repeats"].iloc[0]
 
 # %%
 rclrec("tokenize --data data --out ids --codes 16")
-rclrec("train --preset tiny --method pointing --data data --ids ids --out run")
+rclrec(
+    "train --preset tiny --method pointing --data data --ids ids --out run"
+)
 rclrec("evaluate --run run --data data")
 
 # %% [markdown]
@@ -512,7 +585,9 @@ tiny, longer = (
 )
 assert tiny["mean"] + 0.05 < longer["mean"] < estimate.mean
 np.testing.assert_allclose(
-    [tiny["mean"], longer["mean"], estimate.mean], [0.48, 0.57, 0.63], atol=0.03
+    [tiny["mean"], longer["mean"], estimate.mean],
+    [0.48, 0.57, 0.63],
+    atol=0.03,
 )
 assert numbers["training purchases"] == 211
 
@@ -544,7 +619,9 @@ rclrec(
 # Everybody, into a file (`.parquet` and `.jsonl` work, too):
 
 # %%
-rclrec("recommend --run longer --data data --all-users --k 5 --out answers.csv")
+rclrec(
+    "recommend --run longer --data data --all-users --k 5 --out answers.csv"
+)
 pd.read_csv(folder / "answers.csv").head(5)
 
 # %% [markdown]
@@ -562,9 +639,18 @@ from rclrec_mini.experiments.recommend import recommend
 
 run, data = folder / "longer", folder / "data"
 (answer,) = recommend(run, data, history=folder / "new.csv", k=3)
-assert [one["raw_id"] for one in answer["items"][:2]] == ["MU-04", "MU-02"]
-seen = {row[2][0] for row in rows if row[1] == "c001@mail" and row[3] != "share"}
-(answer,) = recommend(run, data, users=["c001@mail"], k=3, exclude_seen=True)
+assert [one["raw_id"] for one in answer["items"][:2]] == [
+    "MU-04",
+    "MU-02",
+]
+seen = {
+    row[2][0]
+    for row in rows
+    if row[1] == "c001@mail" and row[3] != "share"
+}
+(answer,) = recommend(
+    run, data, users=["c001@mail"], k=3, exclude_seen=True
+)
 assert not seen & {one["raw_id"] for one in answer["items"]}
 fresh = answer["items"][0]["score"]
 (answer,) = recommend(run, data, users=["c001@mail"], k=3)
@@ -624,8 +710,14 @@ assert (
 )
 of_orders = checklist(Sequences.load(folder / "orders"))
 assert of_orders["repeats"] < 0.5 * numbers["repeats"], of_orders
-assert rclrec("train --preset tiny --data data --ids ids --out rclrec") == 0
-assert rclrec("recommend --run rclrec --data data --users c007@mail --k 3") == 0
+assert (
+    rclrec("train --preset tiny --data data --ids ids --out rclrec")
+    == 0
+)
+assert (
+    rclrec("recommend --run rclrec --data data --users c007@mail --k 3")
+    == 0
+)
 (answer,) = recommend(folder / "rclrec", data, users=["c007@mail"], k=3)
 assert len(answer["curriculum"]) == 4
 
