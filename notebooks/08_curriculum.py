@@ -413,9 +413,9 @@ share = {
 pd.DataFrame(share, index=[f"{i} of 50" for i in n.tolist()])
 
 # %% [markdown]
-# An event that looks sharply ($a = 8$) sees its own item and nothing else, once or eight times alike. With a weaker look
-# ($a = 3$) the share does grow with the number, but it comes blended with all other items, and a score that is linear in
-# the state would have to find another direction for every item.
+# An event that looks sharply ($a = 8$) sees its own item and nothing else, once or eight times alike. With a weaker
+# look ($a = 3$) the share does grow with the number, but it comes blended with all other items, and a score that is
+# linear in the state would have to find another direction for every item.
 #
 # How bad is that in a trained model? `benchmarks/prefix_precision.py` froze a pre-trained backbone of this shop and
 # taught three readers the true journeys, as we just did. The result, from `benchmarks/results/prefix_precision.json`:
