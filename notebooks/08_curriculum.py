@@ -44,9 +44,6 @@ if importlib.util.find_spec("rclrec_mini") is None:
         )
 
 # %%
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
@@ -110,7 +107,10 @@ p.round(decimals=3)
 
 # %%
 pd.DataFrame(
-    {tau: (s / tau).softmax(0).round(decimals=3) for tau in (2.0, 0.5, 0.1)},
+    {
+        tau: (s / tau).softmax(0).round(decimals=3)
+        for tau in (2.0, 0.5, 0.1)
+    },
     index=[f"event {t}" for t in range(1, 6)],
 ).rename_axis(columns="tau")
 
@@ -135,7 +135,8 @@ assert H.norm(dim=1).argmax() == 2 and s[2] == 0
 assert chosen.tolist() == [0, 3, 1] and round(p[1].item(), 2) == 0.61
 assert codes[chosen].flatten().tolist() == [0, 1, 2, 0, 2, 3]
 assert all(
-    torch.equal((s / tau).softmax(0).argsort(), p.argsort()) for tau in (2, 0.1)
+    torch.equal((s / tau).softmax(0).argsort(), p.argsort())
+    for tau in (2, 0.1)
 )
 
 # %% [markdown]
@@ -163,7 +164,9 @@ log = Sequences(
     offsets=np.array([0, 6]),
     n_items=5,
 )
-batch = log.batch(np.array([5]), max_history=5)  # the purchase is the target
+batch = log.batch(
+    np.array([5]), max_history=5
+)  # the purchase is the target
 _ = torch.manual_seed(0)
 rcpm = RCPM(
     d=4, k=3, tau=0.5, max_history=5,
@@ -189,11 +192,17 @@ torch.equal(codes[batch.item[0, selection.index[0]]], codes[chosen])
 
 # %% tags=["remove-cell"]
 assert index.tolist() == [[0, 3, 1], [2, 3, 4]]
-assert exists.tolist() == [[False, True, True]] and short[0, 1:].tolist() == [3, 2]
-assert torch.equal(codes[batch.item[0, selection.index[0]]], codes[chosen])
+assert exists.tolist() == [[False, True, True]] and short[
+    0, 1:
+].tolist() == [3, 2]
+assert torch.equal(
+    codes[batch.item[0, selection.index[0]]], codes[chosen]
+)
 again = log.batch(np.array([5]), max_history=5)
 again.target_item[:] = 4
-assert_close(rcpm(H[None], again).scores, selection.scores, rtol=0, atol=0)
+assert_close(
+    rcpm(H[None], again).scores, selection.scores, rtol=0, atol=0
+)
 
 # %% [markdown]
 # The query knows the user and that a purchase is to come. It does not know *which*: put another target into the batch,
@@ -216,29 +225,26 @@ found.precision.item(), found.recall.item()
 # Precision is 2/3 and recall 2/4. Now the shop itself, its test purchases, and a window of 50 events before each:
 
 # %%
-from rclrec_mini.data.simulate import preset, write_prepared
 from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.shared import shop
 from rclrec_mini.models.curriculum import journey_mask
-from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
-from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 
-workshop = tempfile.TemporaryDirectory()
-folder = Path(workshop.name)
-_ = write_prepared(preset("mini"), folder / "data")
-tokens = TokenizeConfig(codebooks=ResidualKMeansConfig(codes=16, balanced=True))
-_ = tokenize(folder / "data", tokens, folder / "ids", progress=False)
-shop = Materials.load(folder / "data", folder / "ids")
+materials = Materials.load(*shop("mini"))
+sequences = materials.sequences
 
 # %%
-test = shop.sequences.batch(shop.split.test, max_history=50)
-truth = journey_mask(shop.journey, test)
+test = sequences.batch(materials.split.test, max_history=50)
+truth = journey_mask(materials.journey, test)
 journeys = truth.sum(1).float()
 len(test), round(journeys[journeys > 0].mean().item(), 1)
 
 # %% tags=["remove-cell"]
 assert_close(found.precision, torch.tensor([2 / 3]))
 assert_close(found.recall, torch.tensor([0.5]))
-assert len(test) == 2998 and round(journeys[journeys > 0].mean().item(), 1) == 9.5
+assert (
+    len(test) == 2998
+    and round(journeys[journeys > 0].mean().item(), 1) == 9.5
+)
 
 # %% [markdown]
 # Nine or ten of the 50 events belong to the purchase's journey. With $k = 4$ nobody finds more than 4 of them, so
@@ -262,9 +268,11 @@ def measured(selection: Selection) -> dict[str, float]:
 selectors = {
     "recent": RecentK(k=4),
     "random": RandomK(k=4),
-    "oracle": OracleK(k=4, journey=shop.journey),
+    "oracle": OracleK(k=4, journey=materials.journey),
 }
-table = {name: measured(one(None, test)) for name, one in selectors.items()}
+table = {
+    name: measured(one(None, test)) for name, one in selectors.items()
+}
 pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
@@ -273,7 +281,11 @@ pd.DataFrame(table).T.round(2)
 # the answer.
 
 # %% tags=["remove-cell"]
-assert [round(table[n]["precision"], 2) for n in table] == [0.12, 0.19, 1.0]
+assert [round(table[n]["precision"], 2) for n in table] == [
+    0.12,
+    0.19,
+    1.0,
+]
 assert round(table["oracle"]["recall"], 2) == 0.53
 
 # %% [markdown]
@@ -287,9 +299,13 @@ same_item = test.item[:, :, None] == test.item[:, None]  # (B, T, T)
 times = (same_item & test.mask[:, None]).sum(-1).float()  # (B, T)
 
 
-def by(relevance: torch.Tensor, mask: torch.Tensor, k: int = 4) -> Selection:
+def by(
+    relevance: torch.Tensor, mask: torch.Tensor, k: int = 4
+) -> Selection:
     index, valid = top_k(relevance.masked_fill(~mask, float("-inf")), k)
-    return Selection(index, valid, torch.ones_like(index, dtype=torch.float))
+    return Selection(
+        index, valid, torch.ones_like(index, dtype=torch.float)
+    )
 
 
 table["own item counted"] = measured(by(times, test.mask))
@@ -316,10 +332,11 @@ counts[0, 3].expm1().round().view(2, 4).int().tolist()
 # %%
 from rclrec_mini.models.rclrec import cross_entropy_towards
 
-train = shop.sequences.batch(shop.purchases(), max_history=50)
-answers = journey_mask(shop.journey, train)
+train = sequences.batch(materials.purchases(), max_history=50)
+answers = journey_mask(materials.journey, train)
 seen, seen_in_test = (
-    event_counts(shop.catalog.codes, b, behaviors=4) for b in (train, test)
+    event_counts(materials.catalog.codes, b, behaviors=4)
+    for b in (train, test)
 )
 seen.shape
 
@@ -331,7 +348,9 @@ for _ in range(3):
     for rows in torch.randperm(len(train)).split(64):
         scores = reader(seen[rows]).squeeze(-1)
         scores = scores.masked_fill(~train.mask[rows], float("-inf"))
-        loss = cross_entropy_towards(answers[rows], scores, train.mask[rows])
+        loss = cross_entropy_towards(
+            answers[rows], scores, train.mask[rows]
+        )
         loss.mean().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -345,7 +364,16 @@ pd.DataFrame(table).T.round(2)
 # %% tags=["remove-cell"]
 assert 0.48 < table["own item counted"]["precision"] < 0.51
 assert 0.53 < table["counts, a network"]["precision"] < 0.58
-assert counts[0, 3].expm1().round().int().tolist() == [1, 0, 1, 0, 0, 0, 1, 0]
+assert counts[0, 3].expm1().round().int().tolist() == [
+    1,
+    0,
+    1,
+    0,
+    0,
+    0,
+    1,
+    0,
+]
 for t in range(5):  # the same by loops
     for level in range(2):
         agree = (codes[:, : level + 1] == codes[t, : level + 1]).all(1)
@@ -383,7 +411,13 @@ results.curriculum(
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
 
 sizes = BackboneConfig(
-    levels=2, codes=4, d=8, heads=2, encoder_layers=2, decoder_layers=1, ffn=16
+    levels=2,
+    codes=4,
+    d=8,
+    heads=2,
+    encoder_layers=2,
+    decoder_layers=1,
+    ffn=16,
 )
 encoder = Backbone(sizes).eval()
 
@@ -397,7 +431,10 @@ def states(items: list[int]) -> torch.Tensor:
 with torch.no_grad():
     once, eight = states([0])[0], states([0] * 8)[0]
     pair, doubled = states([0, 1])[0], states([0, 1, 0, 1])[0]
-[(a - b).abs().max().item() < 1e-5 for a, b in ((once, eight), (pair, doubled))]
+[
+    (a - b).abs().max().item() < 1e-5
+    for a, b in ((once, eight), (pair, doubled))
+]
 
 # %% [markdown]
 # The states are equal. What attention can tell is a *share*: how much of the window is item 0. If the window is always
@@ -407,7 +444,9 @@ with torch.no_grad():
 # %%
 n = torch.tensor([1, 2, 4, 8])
 share = {
-    f"a = {a}": (n * np.exp(a) / (n * np.exp(a) + 50 - n)).round(decimals=2)
+    f"a = {a}": (n * np.exp(a) / (n * np.exp(a) + 50 - n)).round(
+        decimals=2
+    )
     for a in (0, 3, 8)
 }
 pd.DataFrame(share, index=[f"{i} of 50" for i in n.tolist()])
@@ -420,23 +459,10 @@ pd.DataFrame(share, index=[f"{i} of 50" for i in n.tolist()])
 # How bad is that in a trained model? `benchmarks/prefix_precision.py` froze a pre-trained backbone of this shop and
 # taught three readers the true journeys, as we just did. The result, from `benchmarks/results/prefix_precision.json`:
 
-# %% tags=["remove-cell"]
-import json
-import urllib.request
-
-
-def stored(name: str) -> dict:
-    """A file of results, also where only the library is."""
-    place = Path("..", "benchmarks", "results", name).resolve()
-    url = place.as_uri()
-    if REPOSITORY and not place.exists():
-        url = f"{REPOSITORY}/raw/main/benchmarks/results/{name}"
-    with urllib.request.urlopen(url) as file:
-        return json.load(file)
-
-
 # %%
-precision = stored("prefix_precision.json")
+from rclrec_mini.views.committed import committed
+
+precision = committed("prefix_precision")
 readers = pd.DataFrame(precision["readers"]["0"]).T
 readers[["mean", "low", "high"]].astype(float).round(2)
 
@@ -452,7 +478,11 @@ with torch.no_grad():
     assert (states([0, 1])[0] - states([0, 0, 1])[0]).abs().max() > 1e-3
 assert share["a = 8"].min() > 0.975
 np.testing.assert_allclose(share["a = 0"], [0.02, 0.04, 0.08, 0.16])
-assert readers["mean"].astype(float).round(2).tolist() == [0.22, 0.22, 0.56]
+assert readers["mean"].astype(float).round(2).tolist() == [
+    0.22,
+    0.22,
+    0.56,
+]
 
 # %% [markdown]
 # ## How precise must it be?
@@ -473,7 +503,7 @@ starts = {
     ]
     for name, found in precision["starts"].items()
 }
-table2 = stored("mini/table2.json")["rows"]
+table2 = committed("mini/table2")["rows"]
 rows = {
     "recent": "recent-k",
     "RCPM": "RCLRec",
@@ -481,7 +511,8 @@ rows = {
     "counting": "supervision, counting",
 }
 marks = {
-    name: table2[row]["journey"]["precision"]["mean"] for name, row in rows.items()
+    name: table2[row]["journey"]["precision"]["mean"]
+    for name, row in rows.items()
 }
 curricula.gain_by_precision(starts, marks, metric="Recall@10")
 
@@ -491,7 +522,13 @@ curricula.gain_by_precision(starts, marks, metric="Recall@10")
 # on three seeds (`benchmarks/results/mini/table2.json`):
 
 # %%
-shown = ["RCLRec", "recent-k", "random-k", "oracle-k", "supervision, counting"]
+shown = [
+    "RCLRec",
+    "recent-k",
+    "random-k",
+    "oracle-k",
+    "supervision, counting",
+]
 columns = {
     name: {
         "precision": table2[name]["journey"]["precision"]["mean"],
@@ -508,16 +545,34 @@ pd.DataFrame(columns).T.round(3)
 # oracle is no goal to reach: knowing the journey, it knows a good deal of the purchase.
 
 # %% tags=["remove-cell"]
-pays = {n: found["pays from"] for n, found in precision["starts"].items()}
+pays = {
+    n: found["pays from"] for n, found in precision["starts"].items()
+}
 letter, repaired = pays
-assert round(pays[letter], 2) == 0.53 and round(pays[repaired], 2) == 0.18
+assert (
+    round(pays[letter], 2) == 0.53 and round(pays[repaired], 2) == 0.18
+)
 worst = {n: points[0]["difference"] for n, points in starts.items()}
-assert round(100 * worst[letter]) == -18 and round(100 * worst[repaired]) == -2
-assert marks["recent"] < marks["RCPM"] < marks["random"] < marks["counting"]
-assert round(marks["RCPM"], 2) == 0.16 and round(marks["counting"], 2) == 0.54
+assert (
+    round(100 * worst[letter]) == -18
+    and round(100 * worst[repaired]) == -2
+)
+assert (
+    marks["recent"]
+    < marks["RCPM"]
+    < marks["random"]
+    < marks["counting"]
+)
+assert (
+    round(marks["RCPM"], 2) == 0.16
+    and round(marks["counting"], 2) == 0.54
+)
 assert round(table2["RCLRec"]["recall@10"]["mean"], 3) == 0.413
 assert round(table2["w/o RCPM"]["recall@10"]["mean"], 3) == 0.548
-for name in ("recent", "random"):  # this page found the same as the table
+for name in (
+    "recent",
+    "random",
+):  # this page found the same as the table
     there = table2[f"{name}-k"]["journey"]["precision"]["mean"]
     assert abs(table[name]["precision"] - there) < 0.01
 
@@ -558,10 +613,20 @@ for name in ("recent", "random"):  # this page found the same as the table
 # %% tags=["remove-cell"]
 by_level = seen_in_test.unflatten(-1, (4, 4)).expm1().sum(-1)
 alike = measured(by(by_level[..., 1], test.mask))
-assert 0.42 < alike["precision"] < 0.46 < table["own item counted"]["precision"]
+assert (
+    0.42
+    < alike["precision"]
+    < 0.46
+    < table["own item counted"]["precision"]
+)
 exact = measured(by(by_level[..., 3], test.mask))
-assert abs(exact["precision"] - table["own item counted"]["precision"]) < 0.01
-by_k = pd.DataFrame({k: measured(by(times, test.mask, k)) for k in range(1, 7)}).T
+assert (
+    abs(exact["precision"] - table["own item counted"]["precision"])
+    < 0.01
+)
+by_k = pd.DataFrame(
+    {k: measured(by(times, test.mask, k)) for k in range(1, 7)}
+).T
 assert by_k["precision"].round(2).between(0.48, 0.50).all()
 assert round(by_k["recall"][6], 2) == 0.30
 assert by_k["recall"].is_monotonic_increasing
