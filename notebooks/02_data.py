@@ -415,7 +415,7 @@ truth.slice(100, 5).to_pandas()
 # The fifty events before a purchase, a line for each journey. Orange is the journey that ends in it. The shaded four
 # are what "the most recent events" would pick.
 
-# %%
+# %% mystnb={"image": {"alt": "The events before one purchase in the simulated shop, one line a journey; other events lie between the journey and its purchase"}}
 from rclrec_mini.data.schema import PURCHASE
 from rclrec_mini.views import figures
 
@@ -461,7 +461,7 @@ gap = (
 )  # (B,) 0: the event just before
 gap.mean()
 
-# %%
+# %% mystnb={"image": {"alt": "Measured over target for each calibrated quantity of the simulated shop: all within a tenth of 1"}}
 knobs, purchased = shop_config, manifest["behaviors"]["purchase"]
 idle = np.mean(journey < 0)
 measured = [
@@ -561,7 +561,7 @@ rows = [
     for gap in (0, 5, 10, 20)
 ]
 
-# %%
+# %% mystnb={"image": {"alt": "Precision of the last four events by gap and number of journeys at once: it falls with both"}}
 figures.precision_by_gap(rows)
 
 # %% [markdown]

@@ -1,7 +1,6 @@
 """The one setting that names the repository's address, and all that follows from it."""
 
 import importlib.util
-import json
 import re
 import shutil
 import subprocess
@@ -118,16 +117,3 @@ def test_the_first_cell_says_how_to_install_what_it_cannot_find(copy):
     missing = run_cell(cell, copy / "notebooks")
     assert missing.returncode == 1
     assert re.search(r"^ModuleNotFoundError: rclrec_mini is missing: run `pip install \.`.*\n\Z", missing.stderr, re.M)
-
-
-def test_figure_1c_reads_its_results_from_the_address_and_writes_nothing(tmp_path):
-    results = "benchmarks/results/ijcai15_relevance.json"
-    (tmp_path / "raw/main").mkdir(parents=True)
-    shutil.copytree(ROOT / "benchmarks/results", tmp_path / "raw/main/benchmarks/results")
-    (tmp_path / "notebooks").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    (cell,) = (cell for cell in code(ROOT / "notebooks/03_figure_1c.py") if results in cell)
-    cell = f"from pathlib import Path\nREPOSITORY = {tmp_path.as_uri()!r}\n{cell}\nprint(json.dumps(result))"
-    shown = run_cell(cell, tmp_path / "notebooks")
-    assert json.loads(shown.stdout) == json.loads((ROOT / results).read_text())
-    assert sorted(tmp_path.rglob("*")) == before

@@ -130,7 +130,7 @@ def test_the_root_leads_to_the_landing_page(visit):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_text_is_legible_and_figures_lie_on_white_in_both_themes(visit, path):
+def test_text_is_legible_and_figures_have_the_ground_of_the_page_in_both_themes(visit, path):
     page = visit(path)
     for theme in ("light", "dark"):
         set_theme(page, theme)
@@ -141,7 +141,14 @@ def test_text_is_legible_and_figures_lie_on_white_in_both_themes(visit, path):
         "[...document.querySelectorAll('article .cell_output img')].map(img => getComputedStyle(img))"
         ".map(style => [style.backgroundColor, style.filter])"
     )
-    assert all(style == ["rgb(255, 255, 255)", "none"] for style in figures)
+    assert all(style == ["rgba(0, 0, 0, 0)", "none"] for style in figures)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_figure_says_in_words_what_it_shows(visit, path):
+    page = visit(path)
+    alternatives = page.evaluate("[...document.querySelectorAll('article img')].map(img => img.alt)")
+    assert [alt for alt in alternatives if len(alt) < 20 or "_images/" in alt] == []
 
 
 @pytest.mark.parametrize("path", PAGES)

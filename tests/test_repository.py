@@ -113,6 +113,14 @@ def test_a_notebook_pair_is_in_sync(path):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code), "outputs are not committed"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_code_fits_the_column_of_a_page_and_prose_the_source(path):
+    cells = [cell for cell in jupytext.read(path).cells if "remove-cell" not in cell.metadata.get("tags", [])]
+    limits = {"code": 72, "markdown": 118}
+    long = [line for cell in cells for line in cell.source.splitlines() if len(line) > limits[cell.cell_type]]
+    assert [line for line in long if "http" not in line and not line.startswith("|")] == []
+
+
 def test_every_notebook_has_a_source_and_a_place_in_the_book():
     stems = {path.stem for path in NOTEBOOKS}
     assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == stems

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from rclrec_mini.data.relevance import ATTRIBUTES, HISTORY, OTHER_USERS, OWN_SHUFFLED
 from rclrec_mini.data.schema import BEHAVIORS, PURCHASE
+from rclrec_mini.views.style import INK, PALETTE, colors
 
 MARKS = "oDs*"  # of click, favorite, cart, purchase
 NOISE = -1
@@ -52,7 +53,7 @@ def _marks(rows: list[dict], axis: Axes, i: int, label: str) -> None:
     x = [BEHAVIORS.index(row["behavior"]) + 0.15 * (i - 1) for row in rows]
     mean = np.array([row["mean"] for row in rows])
     half = np.array([0.0 if row["high"] is None else row["high"] - row["mean"] for row in rows])
-    color = sns.color_palette("colorblind")[i]
+    color = PALETTE[i]
     axis.errorbar(x, mean, half, fmt="os^"[i], color=color, label=label, capsize=3, markersize=6)
 
 
@@ -65,11 +66,11 @@ def differences(series: dict[str, pd.DataFrame], *, xlabel: str = "purchases min
     """
     names = [*ATTRIBUTES, "item"]
     figure, axis = plt.subplots(figsize=(7, 1.2 + 0.7 * len(series)), layout="constrained")
-    axis.axvline(0, color="grey", linewidth=0.8)
+    axis.axvline(0, color=INK, linewidth=0.8)
     for i, (label, rows) in enumerate(series.items()):
         y = [names.index(name) + 0.2 * (i - (len(series) - 1) / 2) for name in rows.index]
         half = (rows["high"] - rows["mean"]).fillna(0.0)
-        color = sns.color_palette("colorblind")[i]
+        color = PALETTE[i]
         axis.errorbar(rows["mean"], y, xerr=half, fmt="os^D"[i % 4], color=color, label=label, capsize=3, markersize=6)
     axis.set(xlabel=f"{xlabel} (difference of shares)", ylim=(len(names) - 0.4, -0.6))
     axis.set_yticks(range(len(names)), [*(f"same {name}" for name in ATTRIBUTES), "own item seen"])
@@ -92,8 +93,8 @@ def journeys(journey: np.ndarray, behavior: np.ndarray, *, target: int, before: 
     at = np.arange(max(0, target - before), target + 1)
     lanes = [NOISE, *(j for j in dict.fromkeys(journey[at].tolist()) if j >= 0)]
     figure, axis = plt.subplots(figsize=(9, 1.3 + 0.22 * len(lanes)), layout="constrained")
-    axis.axvspan(-recent - 0.5, -0.5, color="grey", alpha=0.15, linewidth=0)
-    blue, orange, *_ = sns.color_palette("colorblind")
+    axis.axvspan(-recent - 0.5, -0.5, color=INK, alpha=0.15, linewidth=0)
+    blue, orange, *_ = PALETTE
     for lane, number in enumerate(lanes):
         here = at[journey[at] == number] if number >= 0 else at[journey[at] < 0]
         color = "grey" if number < 0 else orange if number == journey[target] else blue
@@ -102,7 +103,7 @@ def journeys(journey: np.ndarray, behavior: np.ndarray, *, target: int, before: 
             x = here[behavior[here] == b] - target
             axis.plot(x, np.full(len(x), lane), mark, color=color, markersize=12 if b == PURCHASE else 6)
     for name, mark in zip(BEHAVIORS, MARKS, strict=True):
-        axis.plot([], [], mark, color="black", label=name)
+        axis.plot([], [], mark, color=INK, label=name)
     axis.set(xlabel="place relative to the purchase (events)", ylabel="journey", yticks=[0], yticklabels=["idle"])
     figure.legend(loc="outside upper center", ncols=len(BEHAVIORS), frameon=False)
     sns.despine(figure)
@@ -117,8 +118,8 @@ def calibration(rows: list[dict[str, Any]]) -> Figure:
         rows: what, target, mean, and low and high where there is an interval.
     """
     figure, axis = plt.subplots(figsize=(7, 1 + 0.4 * len(rows)), layout="constrained")
-    axis.axvline(1, color="grey", linestyle=":")
-    color, y = sns.color_palette("colorblind")[0], range(len(rows))
+    axis.axvline(1, color=INK, linestyle=":")
+    color, y = PALETTE[0], range(len(rows))
     ratio = np.array([row["mean"] / row["target"] for row in rows])
     half = [(row.get("high", row["mean"]) - row["mean"]) / row["target"] for row in rows]
     axis.errorbar(ratio, y, xerr=half, fmt="o", color=color, capsize=3)
@@ -139,7 +140,7 @@ def precision_by_gap(rows: list[dict[str, Any]]) -> Figure:
     """
     figure, axis = plt.subplots(figsize=(6, 3.4), layout="constrained")
     open_journeys = sorted({row["journeys"] for row in rows})
-    for n, color in zip(open_journeys, sns.color_palette("colorblind", len(open_journeys)), strict=True):
+    for n, color in zip(open_journeys, colors(len(open_journeys)), strict=True):
         line = sorted((row for row in rows if row["journeys"] == n), key=lambda row: row["gap"])
         gap = [row["gap"] for row in line]
         axis.plot(gap, [row["recent"] for row in line], "o-", color=color, label=f"recent, {n} at once")
@@ -159,19 +160,19 @@ def semantic_ids(levels: list[dict[str, Any]], *, n_codes: int) -> Figure:
         n_codes: V, codes per level.
     """
     figure, (error, use, purity) = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
-    blue, orange, green = sns.color_palette("colorblind", 3)
+    blue, orange, green = colors(3)
     level = [row["level"] for row in levels]
     error.plot(level, [row["error"] for row in levels], color=blue, marker="o")
     error.set(title="Error left", ylabel="share of variance", ylim=(0, None))
     use.plot(level, [row["used"] for row in levels], color=blue, marker="o", label="used")
     use.plot(level, [row["perplexity"] for row in levels], color=orange, marker="s", label="perplexity")
-    use.axhline(n_codes, color="grey", linestyle=":", label="all")
+    use.axhline(n_codes, color=INK, linestyle=":", label="all")
     use.set(title="Codes", ylabel="codes", ylim=(0, 1.05 * n_codes))
     use.legend(frameon=False)
     if levels[0]["purity"] is not None:
         by_chance = [row["purity_by_chance"] for row in levels]
         purity.plot(level, [row["purity"] for row in levels], color=green, marker="^", label="category")
-        purity.plot(level, by_chance, color="grey", linestyle=":", marker=".", label="shuffled")
+        purity.plot(level, by_chance, color=INK, linestyle=":", marker=".", label="shuffled")
         purity.legend(frameon=False)
     purity.set(title="Purity of prefixes", ylabel="share of items", ylim=(0, 1.05))
     for axes in (error, use, purity):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.files import InputError
 from rclrec_mini.views.figures import MARKS
+from rclrec_mini.views.style import FAINT, INK, PALETTE, colors
 
 
 def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
@@ -26,7 +27,7 @@ def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
         InputError: a log is missing, or one of its lines is not JSON.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for run, color in zip(runs, sns.color_palette("colorblind", len(runs)), strict=True):
+    for run, color in zip(runs, colors(len(runs)), strict=True):
         path = Path(run) / "log.jsonl" if Path(run).is_dir() else Path(run)
         lines = _read_log(path)
         loss = [(line["step"], line["loss"]) for line in lines if "loss" in line]
@@ -66,10 +67,9 @@ def learning_curves(rows: dict[str, dict[str, list[dict[str, float]]]], *, metri
         metric: the one shown.
     """
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    colors = sns.color_palette("colorblind", len(rows))
     for i, (name, stages) in enumerate(rows.items()):
         first, second = ([(one["minutes"], 100 * one[metric]) for one in stages[s]] for s in ("stage_one", "stage_two"))
-        color = colors[i]
+        color = PALETTE[i % len(PALETTE)]
         axis.plot(*zip(*first, strict=True), color=color, marker="os^Dv<>P*X"[i % 10], markersize=5, label=name)
         best = max(second, key=lambda point: point[1])
         axis.plot(*zip(first[-1], best, strict=True), color=color, linestyle=":")
@@ -91,7 +91,7 @@ def metrics(rows: dict[str, dict[str, Any]], *, names: tuple[str, ...] = ("recal
     """
     size = (4.5 * len(names), 0.8 + 0.32 * len(rows))
     figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    place, color = range(len(rows)), sns.color_palette("colorblind")[0]
+    place, color = range(len(rows)), PALETTE[0]
     for axis, name in zip(axes[0], names, strict=True):
         mean, low, high = (100 * np.array([row[name][end] for row in rows.values()]) for end in ("mean", "low", "high"))
         axis.errorbar(mean, place, xerr=[mean - low, high - mean], fmt="o", color=color, capsize=3)
@@ -115,7 +115,7 @@ def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth:
         truth: which events truly led to the purchase (T,), of a simulated shop.
     """
     figure, axis = plt.subplots(figsize=(9, 2.8), layout="constrained")
-    grey, blue, orange = "0.6", *sns.color_palette("colorblind", 2)
+    grey, blue, orange = INK, *colors(2)
     ago = np.arange(len(p), 0, -1)
     axis.vlines(ago, 0, p, color=[blue if t in set(selected) else grey for t in range(len(p))], linewidth=2)
     for number, name in enumerate(BEHAVIORS):
@@ -154,21 +154,20 @@ def recall_by_k(
     """
     size = (4.2 * len(names), 3.6 + (2.2 if paper else 0))
     heights = [3, 2] if paper else [1]
-    colors = sns.color_palette("colorblind", len(series))
     figure, axes = plt.subplots(
         len(heights), len(names), figsize=size, sharex=True, squeeze=False, layout="constrained", height_ratios=heights
     )
     for axis, name in zip(axes[0], names, strict=True):
         if without is not None:
-            _band(axis, [-99, 99], [without[name]] * 2, color="0.4", label="without a prefix", linestyle="--")
-        for i, ((label, rows), color) in enumerate(zip(series.items(), colors, strict=True)):
+            _band(axis, [-99, 99], [without[name]] * 2, color=INK, label="without a prefix", linestyle="--")
+        for i, ((label, rows), color) in enumerate(zip(series.items(), colors(len(series)), strict=True)):
             k = sorted(rows)
             _band(axis, k, [rows[i][name] for i in k], color=color, label=label, marker="os^D"[i % 4])
         axis.set(title=_metric(name))
     if paper:
         for axis, name in zip(axes[1], names, strict=True):
             k = sorted(paper[name])
-            axis.plot(k, [100 * paper[name][i] for i in k], color="0.2", marker=".", label="the paper, its own data")
+            axis.plot(k, [100 * paper[name][i] for i in k], color=INK, marker=".", label="the paper, its own data")
     for row in axes:
         row[0].set_ylabel("%")
     lengths = sorted({k for rows in series.values() for k in rows})
@@ -210,8 +209,8 @@ def methods(
     """
     order = sorted(rows, key=lambda name: rows[name][metric]["mean"], reverse=True)
     figure, axis = plt.subplots(figsize=(7, 1.1 + 0.3 * len(order)), layout="constrained")
-    blue, orange, *_ = sns.color_palette("colorblind")
-    styles = {False: (blue, "o", "trained"), True: ("0.5", "s", "no training")}
+    blue, orange, *_ = PALETTE
+    styles = {False: (blue, "o", "trained"), True: (INK, "s", "no training")}
     for place, name in enumerate(order):
         row = rows[name][metric]
         color, mark, _ = styles[name in naive]
@@ -245,20 +244,20 @@ def slices(rows: dict[str, dict[str, dict[str, Any]]], *, metric: str = "recall@
         title: of the figure, as a rule the slice's name.
     """
     targets = {name: row["targets"] for groups in rows.values() for name, row in groups.items()}
-    order, width, colors = list(targets), 0.7 / len(rows), sns.color_palette("colorblind", len(rows))
+    order, width = list(targets), 0.7 / len(rows)
     figure, axis = plt.subplots(figsize=(max(5, 1.5 * len(order)), 3.6), layout="constrained")
-    for i, ((label, groups), color) in enumerate(zip(rows.items(), colors, strict=True)):
+    for i, ((label, groups), color) in enumerate(zip(rows.items(), colors(len(rows)), strict=True)):
         x = [order.index(name) + width * (i - (len(rows) - 1) / 2) for name in groups]
         estimates = [row["estimate"] for row in groups.values()]
         mean, low, high = (100 * np.array([e[end] for e in estimates]) for end in ("mean", "low", "high"))
         error = [mean - low, high - mean]
         axis.errorbar(x, mean, error, fmt="os^Dv<>P*X"[i % 10], color=color, label=label, capsize=2, markersize=6)
     for place in range(1, len(order)):
-        axis.axvline(place - 0.5, color="0.9", linewidth=0.8, zorder=0)
+        axis.axvline(place - 0.5, color=FAINT, linewidth=0.8, zorder=0)
     if axis.get_ylim()[0] > 0:
         axis.set_ylim(bottom=0)
     else:  # differences
-        axis.axhline(0, color="grey", linewidth=0.8, zorder=0)
+        axis.axhline(0, color=INK, linewidth=0.8, zorder=0)
     axis.set_xticks(range(len(order)), [f"{name}\n{targets[name]:,}" for name in order])
     axis.set(
         ylabel=f"{_metric(metric)} (%)", xlabel="group and its targets", xlim=(-0.5, len(order) - 0.5), title=title

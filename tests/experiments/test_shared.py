@@ -10,6 +10,7 @@ from small_run import CONFIG
 
 from rclrec_mini.experiments import shared
 from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.presets import preset
 
 SHORT = dataclasses.replace(CONFIG.pretrain, max_steps=3, evaluate_every=2)
 QUICK = dataclasses.replace(CONFIG, pretrain=SHORT, finetune=SHORT)
@@ -96,3 +97,11 @@ def test_of_two_that_ask_at_once_one_trains(materials, tmp_path):
     for process in both:
         process.join()
     assert len(seconds) == 1 and len(logs(tmp_path / "cache")) == 1
+
+
+@pytest.mark.parametrize("method", ["rclrec", "pointing"])
+def test_a_lesson_is_mini_with_fewer_steps(method):
+    whole, lesson, fast = preset("mini", method), shared.lesson(method), shared.lesson(method, fast=True)
+    assert lesson.model == fast.model == whole.model
+    assert fast.pretrain.max_steps < lesson.pretrain.max_steps < whole.pretrain.max_steps
+    assert lesson.finetune == whole.finetune
