@@ -50,6 +50,7 @@ import json
 import random
 import shlex
 import tempfile
+import textwrap
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def rclrec(command: str) -> int:
         code = main(shlex.split(command))
     for line in errors.getvalue().splitlines():
         if line.startswith("rclrec:"):
-            print(line)
+            print(textwrap.fill(line, 72))
     return code
 
 
@@ -398,22 +399,9 @@ pd.Series(checklist(sequences)).round(2)
 # For the first and third number there is a yardstick: four logs on which this project has trained the same model with
 # the same settings. *The first is the simulated shop, the other three are first rows of public logs.*
 
-# %% tags=["remove-cell"]
-import urllib.request
-
-
-def result_of(name: str) -> dict:
-    name = f"benchmarks/results/pointing/{name}.json"
-    place = Path("..", name).resolve().as_uri()
-    if (
-        REPOSITORY and not Path("..", name).exists()
-    ):  # where only the library is
-        place = f"{REPOSITORY}/raw/main/{name}"
-    with urllib.request.urlopen(place) as file:
-        return json.load(file)
-
-
 # %%
+from rclrec_mini.views.committed import committed
+
 LOGS = {
     "simulated shop": "simulated_shop",
     "Tmall 2014": "tmall2014_brands",
@@ -422,7 +410,7 @@ LOGS = {
 }
 yardstick = {}
 for log, name in LOGS.items():
-    result = result_of(name)
+    result = committed(f"pointing/{name}")
     row = result["rows"]["pointing"]
     test = row["to_count"]["ndcg@10"]
     yardstick[log] = {
@@ -433,7 +421,7 @@ for log, name in LOGS.items():
         "± difference": 50 * (test["high"] - test["low"]),
     }
 yardstick = pd.DataFrame(yardstick).T
-yardstick.style.format("{:.2f}").format("{:.0f}", subset="test")
+yardstick.astype({"test": int}).round(2)
 
 # %% [markdown]
 # The last two columns are half the width of the 95% interval, in points of NDCG@10: for the model itself, and for its
