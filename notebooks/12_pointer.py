@@ -45,9 +45,7 @@ if importlib.util.find_spec("rclrec_mini") is None:
 # %%
 import itertools
 import os
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -209,21 +207,11 @@ with torch.inference_mode():  # every item as the target
 # simulated shop, where the library has fitted the count on validation targets:
 
 # %%
-from rclrec_mini.data.simulate import preset, write_prepared
 from rclrec_mini.experiments.materials import Materials
-from rclrec_mini.semantic_ids.residual_kmeans import (
-    ResidualKMeansConfig,
-)
-from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
+from rclrec_mini.experiments.shared import shop
 
-workshop = tempfile.TemporaryDirectory()
-folder = Path(workshop.name)
-shop = preset("mini", users=400 if FAST else 3_000)
-write_prepared(shop, folder / "data")
-codebooks = ResidualKMeansConfig(codes=16, balanced=True)
-config = TokenizeConfig(codebooks=codebooks)
-tokenize(folder / "data", config, folder / "ids", progress=False)
-materials = Materials.load(folder / "data", folder / "ids")
+data, ids = shop("tiny" if FAST else "mini")
+materials = Materials.load(data, ids)
 sequences, split = materials.sequences, materials.split
 
 # %%
@@ -377,7 +365,8 @@ test = paired_test(
     scores["pointer alone"]["ndcg@10"], scores["count"]["ndcg@10"]
 )
 low, high = 100 * test.low, 100 * test.high
-f"NDCG@10: {100 * test.difference:+.1f} points [{low:+.1f}, {high:+.1f}]"
+gain = 100 * test.difference
+f"NDCG@10: {gain:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 # %% tags=["remove-cell"]
 assert_close(p.sum(1), torch.ones(len(p)))

@@ -174,9 +174,8 @@ for rows in sizes:
             "--out growing --overwrite"
         )
         start = time.perf_counter()
-        rclrec(
-            f"{PREPARE.replace('raw/', 'growing/')} --out grown --overwrite"
-        )
+        command = PREPARE.replace("raw/", "growing/")
+        rclrec(f"{command} --out grown --overwrite")
     took.append(time.perf_counter() - start)
 
 # %%
@@ -238,7 +237,7 @@ assert measured["config"]["rounds"] == 3 and measured["threads"] == 2
 # %%
 a_line = measured["text_bytes"] / big
 rows_of_tmall = 50e9 / a_line
-f"{a_line:.1f} bytes a line, about {rows_of_tmall / 1e9:.1f} billion rows"
+f"{a_line:.1f} bytes a line, {rows_of_tmall / 1e9:.1f} billion rows"
 
 # %% tags=["remove-cell"]
 assert 38 < a_line < 39 and 1.2e9 < rows_of_tmall < 1.4e9
@@ -267,17 +266,20 @@ users_a_second = committed("beam_search")["config"]["users"] / (
 )
 
 # %%
-minutes = ids["table"]["seconds"] / 60
+one, two = (step[stage]["samples_a_second"] for stage in ("one", "two"))
+seconds, peak = (
+    ids["table"]["seconds"],
+    ids["table"]["peak_bytes"] / 1e9,
+)
 costs = {
     "prepared log, 20 M rows": f"{load['bytes'] / 1e6:.0f} MB on disk",
     "load it": f"{load['table']['checked']['seconds']:.0f} s",
-    "ids of 40,000 items, 20 M rows": f"{minutes:.0f} min, "
-    f"{ids['table']['peak_bytes'] / 1e9:.1f} GB",
+    "ids of 40,000 items, 20 M rows": f"{seconds:.0f} s, {peak:.1f} GB",
     "load a catalogue of 1 M items": f"{trie['load_seconds']:.1f} s, "
     f"trie of {trie['trie_bytes'] / 1e6:.0f} MB",
-    "stage one": f"{step['one']['samples_a_second']:.0f} samples a second",
-    "stage two": f"{step['two']['samples_a_second']:.0f} samples a second",
-    "search, 20 beams, 1 M items": f"{users_a_second:.0f} users a second",
+    "stage one": f"{one:.0f} samples a second",
+    "stage two": f"{two:.0f} samples a second",
+    "search of 1 M items": f"{users_a_second:.0f} users a second",
     "any of it on a GPU": "not measured",
 }
 pd.Series(costs, name="takes").to_frame()
@@ -312,6 +314,11 @@ pd.DataFrame(
 # %% tags=["remove-cell"]
 assert 30 < a_second < 36 and 21 < step["two"]["samples_a_second"] < 26
 assert 60 < users_a_second < 85
+assert (
+    ids["counts"]["items"] == 40_000
+    and ids["counts"]["interactions"] > 19e6
+)
+assert 60 < ids["table"]["seconds"] < 120
 assert 15 < days_of_an_epoch(54_925_330, a_second) < 25
 assert committed("methods_full")["threads"] == 1
 assert committed("load")["threads"] == 1
@@ -320,7 +327,7 @@ by_hand = 86_400 * 33  # samples a day
 np.testing.assert_allclose(54_925_330 / by_hand, 19.3, atol=0.1)
 
 # %% [markdown]
-# Preparing is minutes, training is weeks: **at the paper's sizes a CPU is not enough**, and this project has no
+# Preparing takes minutes, an epoch weeks or more: **at the paper's sizes a CPU is not enough**, and this project has no
 # measurement of a GPU to promise you. Measure before you start, on your own device, the same step:
 #
 # ```
@@ -364,7 +371,9 @@ def shape_of(name: str) -> dict[str, float]:
         "events a user": len(sequences) / users,
         "purchases a user": bought / users,
         "with validation": len(split.validation) / users,
-        "short histories": (sequences.history_length(split.test) < 50).mean(),
+        "short histories": (
+            sequences.history_length(split.test) < 50
+        ).mean(),
     }
 
 
@@ -375,19 +384,22 @@ shapes.round(2)
 
 # %% tags=["remove-cell"]
 head, sample, whole = shapes["head"], shapes["sample"], shapes["tmall"]
-assert 0.8 < head["events"] / sample["events"] < 1.25
-for name in ("events a user", "purchases a user"):
-    assert abs(sample[name] / whole[name] - 1) < 0.15
-    assert head[name] < 0.4 * whole[name]
-assert head["users"] > 0.9 * whole["users"]
+assert head["events a user"] < 0.4 * whole["events a user"]
 assert head["with validation"] < 0.15 < 0.8 < sample["with validation"]
-assert sample["short histories"] < 0.05
-np.testing.assert_allclose(head["short histories"], 0.41, atol=0.06)
+if not FAST:
+    assert 0.8 < head["events"] / sample["events"] < 1.25
+    for name in ("events a user", "purchases a user"):
+        assert abs(sample[name] / whole[name] - 1) < 0.15
+        assert head[name] < 0.4 * whole[name]
+    assert head["users"] > 0.9 * whole["users"]
+    assert sample["short histories"] < 0.05
+    np.testing.assert_allclose(head["short histories"], 0.41, atol=0.06)
 
 # %% [markdown]
-# The head of the log has nearly all the users and a quarter of each. Hardly anybody buys twice in it, so there is next to
-# no validation; two of five test purchases have a history of fewer than 50 events. The sample is the same shop, made
-# smaller. (How the lines of the real parts are ordered, we do not know. A sample of users is right in any order.)
+# The head of the log has nearly all the users and a quarter of each. Hardly anybody buys twice in it, so there is
+# next to no validation; two of five test purchases have a history of fewer than 50 events. The sample is the same
+# shop, made smaller. (How the lines of the real parts are ordered, we do not know. A sample of users is right in any
+# order.)
 #
 # ## Training, and several devices
 #
@@ -420,7 +432,7 @@ done = subprocess.run(
 print(done.stdout.splitlines()[-1])
 
 # %% [markdown]
-# The batch is that of one process, cut in two, so the two runs do the same steps. Their losses:
+# The batch is that of one process, cut in two, so the two runs do the same steps. Their losses agree to five digits:
 
 # %%
 losses = {}
@@ -433,7 +445,7 @@ losses
 
 # %% tags=["remove-cell"]
 assert done.returncode == 0, done.stderr[-2000:]
-np.testing.assert_allclose(losses["one"], losses["two"], rtol=0.05)
+np.testing.assert_allclose(losses["one"], losses["two"], rtol=1e-4)
 
 # %% [markdown]
 # A run that was stopped goes on when the same command is given again.
@@ -456,8 +468,8 @@ np.testing.assert_allclose(losses["one"], losses["two"], rtol=0.05)
 # %%
 with contextlib.redirect_stdout(io.StringIO()):
     rclrec(
-        "reproduce table1 --preset tiny --data tmall --ids ids --out study "
-        "--methods rclrec sasrec --seeds 0 --unsearched"
+        "reproduce table1 --preset tiny --data tmall --ids ids "
+        "--out study --methods rclrec sasrec --seeds 0 --unsearched"
     )
 study = json.loads((folder / "study/table1.json").read_text())
 
@@ -490,6 +502,18 @@ r10 = {
     for n, r in (study["rows"] | study["naive"]).items()
 }
 assert r10["frequency with decay"] == max(r10.values())
+for name in ("mini/table1", "table1/userbehavior"):
+    both = committed(name)
+    plain = [
+        row["ndcg@10"]["mean"]
+        for method, row in both["rows"].items()
+        if "pointing" not in method
+    ]
+    assert len(plain) == 8
+    assert (
+        max(plain)
+        < both["naive"]["frequency with decay"]["ndcg@10"]["mean"]
+    )
 assert FAST or r10["SASRec, pointer"] > 0.5 > 0.15 > r10["RCLRec"]
 gains = [row[1] - row[0] for row in published.values()]
 assert round(published["RCLRec"][1] - published["RCLRec"][0], 1) == 2.6
@@ -505,8 +529,9 @@ assert naive["recall@10"]["mean"] - naive["recall@5"]["mean"] > 0.04
 #    differ.
 # 2. **From the fifth to the tenth place.** The paper's RCLRec goes from 49.8 to 52.4 in Recall: 2.6 points for five
 #    more places. That is the shape of a log in which purchases repeat the history, and few others are found.
-# 3. **The count.** *Frequency with decay* stands in our table and not in the paper's. On every log that we could get
-#    hold of it was ahead of all models without a pointer ([Pointing at the history](12_pointer.ipynb)).
+# 3. **The count.** *Frequency with decay* stands in our table and not in the paper's. On the simulated shop and on
+#    the first rows of UserBehavior it is ahead of RCLRec and of all seven baselines; only [a
+#    pointer](12_pointer.ipynb) passes it.
 # 4. **Intervals and seeds.** A difference whose paired interval holds zero is none.
 # 5. **The share of purchases** (`behaviors` in `manifest.json`): REC-Tmall should come out near 1%.
 #

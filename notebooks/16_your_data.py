@@ -310,7 +310,8 @@ for source, (name, text, flags) in FORMATS.items():
     (folder / name).write_text(text)
     with contextlib.redirect_stdout(io.StringIO()):
         rclrec(
-            f"prepare --source {source} --log {name} --out {source} {flags}"
+            f"prepare --source {source} --log {name} "
+            f"--out {source} {flags}"
         )
     table = read_table(
         folder / source / "interactions.parquet", INTERACTIONS
@@ -509,7 +510,8 @@ for name, order in exports.items():
     )
     with contextlib.redirect_stdout(io.StringIO()):
         rclrec(
-            f"prepare --source table --log days.csv --out days --overwrite {MAPPED}"
+            "prepare --source table --log days.csv --out days "
+            f"--overwrite {MAPPED}"
         )
     days = Sequences.load(folder / "days")
     found[name] = checklist(days) | {
@@ -542,7 +544,8 @@ assert found["repeats"].iloc[2] < 0.6 < 0.95 < found["repeats"].iloc[0]
 # %%
 rclrec("tokenize --data data --out ids --codes 16")
 rclrec(
-    "train --preset tiny --method pointing --data data --ids ids --out run"
+    "train --preset tiny --method pointing "
+    "--data data --ids ids --out run"
 )
 rclrec("evaluate --run run --data data")
 
@@ -551,7 +554,8 @@ rclrec("evaluate --run run --data data")
 
 # %%
 estimate = count_on(sequences)["ndcg@10"]
-f"count, NDCG@10: {estimate.mean:.2%} [{estimate.low:.2%}, {estimate.high:.2%}]"
+low, high = estimate.low, estimate.high
+f"count, NDCG@10: {estimate.mean:.2%} [{low:.2%}, {high:.2%}]"
 
 # %% [markdown]
 # Far behind. But `tiny` has 20 steps in stage one and 10 in stage two. Give stage one 300; every field of the
@@ -560,7 +564,8 @@ f"count, NDCG@10: {estimate.mean:.2%} [{estimate.low:.2%}, {estimate.high:.2%}]"
 # %%
 LONGER = "--pretrain.max-steps 300 --pretrain.evaluate-every 100"
 rclrec(
-    f"train --preset tiny --method pointing --data data --ids ids --out longer {LONGER}"
+    "train --preset tiny --method pointing "
+    f"--data data --ids ids --out longer {LONGER}"
 )
 rclrec("evaluate --run longer --data data")
 
@@ -597,7 +602,8 @@ rclrec("recommend --run longer --data data --users c007@mail --k 3")
 # %%
 (folder / "users.txt").write_text("c001@mail\nc002@mail\n")
 rclrec(
-    "recommend --run longer --data data --users-file users.txt --k 3 --exclude-seen"
+    "recommend --run longer --data data --users-file users.txt "
+    "--k 3 --exclude-seen"
 )
 
 # %% [markdown]
@@ -608,7 +614,8 @@ rclrec(
 
 # %%
 rclrec(
-    "recommend --run longer --data data --all-users --k 5 --out answers.csv"
+    "recommend --run longer --data data --all-users "
+    "--k 5 --out answers.csv"
 )
 pd.read_csv(folder / "answers.csv").head(5)
 
@@ -618,7 +625,8 @@ pd.read_csv(folder / "answers.csv").head(5)
 # %%
 (folder / "new.csv").write_text(
     "item,behavior,timestamp\n"
-    "MU-04,click,1741000000\nMU-04,cart,1741000100\nMU-02,click,1741000200\n"
+    "MU-04,click,1741000000\nMU-04,cart,1741000100\n"
+    "MU-02,click,1741000200\n"
 )
 rclrec("recommend --run longer --data data --history new.csv --k 3")
 
