@@ -392,20 +392,21 @@ user = int(((of_pointer - of_count) * in_both).argmax())
 best = learned[user].topk(6).indices
 labels = [f"item {i}" + " (bought)" * (i == bought[user]) for i in best]
 
-# %%
+# %% mystnb={"image": {"alt": "Left: p over 50 events, high on those of the bought item alone; right: that item has 0.9 of the pointer's mass, 0.2 of the count's"}}
 from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.views.figures import MARKS
+from rclrec_mini.views.style import INK, PALETTE
 
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(9, 3.4), width_ratios=[3, 2], layout="constrained"
 )
-blue, orange, grey = "#0173b2", "#de8f05", "0.5"
+blue, orange, *_ = PALETTE
 ago = np.arange(width, 0, -1)
 own = (batch.item[user] == bought[user]).numpy()
-left.vlines(ago, 0, p[user], color=[orange if o else grey for o in own])
+left.vlines(ago, 0, p[user], color=[orange if o else INK for o in own])
 for number, name in enumerate(BEHAVIORS):
     at = (batch.behavior[user] == number).numpy()
-    colors = [orange if o else grey for o in own[at]]
+    colors = [orange if o else INK for o in own[at]]
     left.scatter(
         ago[at], p[user][at], c=colors, marker=MARKS[number], label=name
     )
@@ -414,7 +415,7 @@ left.set(
 )
 left.legend(frameon=False, ncols=2)
 for number, (values, color) in enumerate(
-    [(learned, blue), (mass, grey)]
+    [(learned, blue), (mass, INK)]
 ):
     place = np.arange(6) + 0.2 * (2 * number - 1)
     right.barh(place, values[user, best], 0.38, color=color)
@@ -626,7 +627,7 @@ pd.concat(tables)
 # %% [markdown]
 # Differences of NDCG@10 to the count, paired user by user, with 95% intervals:
 
-# %%
+# %% mystnb={"image": {"alt": "NDCG@10 of pointing minus the count: +1.7 in the shop, +5.6 on UserBehavior, 0 on Tmall 2014, +1.8 with a wide interval on IJCAI-15"}}
 figure, axis = plt.subplots(figsize=(7, 2.4), layout="constrained")
 for place, (log, result) in enumerate(results.items()):
     gain = result["rows"]["pointing"]["to_count"]["ndcg@10"]
@@ -638,7 +639,7 @@ for place, (log, result) in enumerate(results.items()):
     axis.errorbar(
         mean, place, xerr=error, fmt="o", color=color, capsize=4
     )
-axis.axvline(0, color=grey, linewidth=0.8)
+axis.axvline(0, color=INK, linewidth=0.8)
 axis.set_yticks(range(4), list(results))
 axis.set_ylim(3.5, -0.5)
 axis.set(xlabel="pointing minus count, NDCG@10 (points)")

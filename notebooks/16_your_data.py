@@ -431,14 +431,16 @@ yardstick.astype({"test": int}).round(2)
 #
 # Where do repeats come from? How far back the bought item was last seen says whether 50 events of history are enough:
 
-# %%
+# %% mystnb={"image": {"alt": "Share of purchases whose item was seen within n events: 0.2 at one event, 0.8 at five, 0.98 from about ten on"}}
+from rclrec_mini.views.style import INK, PALETTE
+
 split = split_last_purchase(sequences)
 ago = seen_ago(sequences, split.test)
 reach = np.arange(1, 51)
 share = [(ago <= n).mean() for n in reach]
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
-axis.step(reach, share, where="post", color="#0173b2", linewidth=2)
-axis.axhline(share[-1], color="0.5", linestyle=":")
+axis.step(reach, share, where="post", color=PALETTE[0], linewidth=2)
+axis.axhline(share[-1], color=INK, linestyle=":")
 axis.set(
     xscale="log", ylim=(0, 1), xlabel="events of history",
     ylabel="share of purchases", title="Bought item seen so lately",
