@@ -218,7 +218,7 @@ sequences, split = materials.sequences, materials.split
 from rclrec_mini.evaluation.heuristics import FrequencyDecay
 
 count = FrequencyDecay.fit(sequences, split)
-count.config
+count.config.weights, count.config.half_life, count.config.unit
 
 # %%
 rows = split.test

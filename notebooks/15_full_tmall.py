@@ -101,15 +101,15 @@ item, user, behavior, seconds
 
 
 # %%
-def rclrec(command: str) -> int:
-    """Run the command; what it says, and its exit code."""
+def rclrec(command: str) -> None:
+    """Run the command, and print what it says."""
     errors = io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stderr(errors):
         code = main(shlex.split(command))
     for said in errors.getvalue().splitlines():
         if said.startswith("rclrec:"):
-            print(textwrap.fill(said, 72))
-    return code
+            print(textwrap.fill(said, 68))
+    assert code == 0
 
 
 from rclrec_mini.data.schema import INTERACTIONS
@@ -153,7 +153,8 @@ rclrec(f"{PREPARE} --out tmall")
 # For the real log, leave `raw/` out, and add `--memory 8GB` or what you can spare. The other two:
 #
 # ```
-# rclrec prepare --source ijcai15 --log data_format1.zip --min-user-purchases 2 --out tmall
+# rclrec prepare --source ijcai15 --log data_format1.zip \
+#   --min-user-purchases 2 --out tmall
 # rclrec prepare --source userbehavior --log UserBehavior.csv --out taobao
 # ```
 #
@@ -163,10 +164,9 @@ rclrec(f"{PREPARE} --out tmall")
 # rounds, two threads), beside the same job in polars and in pandas:
 
 # %%
-sizes, took = (
-    [15_000, 30_000] if FAST else [30_000, 100_000, 300_000, 900_000],
-    [],
-)
+took, sizes = [], [30_000, 100_000, 300_000, 900_000]
+if FAST:
+    sizes = [15_000, 30_000]
 for rows in sizes:
     with contextlib.redirect_stdout(io.StringIO()):
         rclrec(
@@ -253,11 +253,8 @@ assert 38 < a_line < 39 and 1.2e9 < rows_of_tmall < 1.4e9
 
 # %%
 load, trie = committed("load"), committed("catalog")["rows"][-1]
-ids, method = (
-    committed("semantic_ids"),
-    committed("methods_full")["methods"],
-)
-step = method["rclrec"]
+ids = committed("semantic_ids")
+step = committed("methods_full")["methods"]["rclrec"]
 search = next(
     row
     for row in committed("beam_search")["rows"]
@@ -269,10 +266,8 @@ users_a_second = committed("beam_search")["config"]["users"] / (
 
 # %%
 one, two = (step[stage]["samples_a_second"] for stage in ("one", "two"))
-seconds, peak = (
-    ids["table"]["seconds"],
-    ids["table"]["peak_bytes"] / 1e9,
-)
+seconds = ids["table"]["seconds"]
+peak = ids["table"]["peak_bytes"] / 1e9
 costs = {
     "prepared log, 20 M rows": f"{load['bytes'] / 1e6:.0f} MB on disk",
     "load it": f"{load['table']['checked']['seconds']:.0f} s",
@@ -333,7 +328,8 @@ np.testing.assert_allclose(54_925_330 / by_hand, 19.3, atol=0.1)
 # measurement of a GPU to promise you. Measure before you start, on your own device, the same step:
 #
 # ```
-# python benchmarks/methods.py --preset full --items 40000 --batch-size 256 --device cuda
+# python benchmarks/methods.py --preset full --items 40000 \
+#   --batch-size 256 --device cuda
 # ```
 #
 # Two ways to make it less:
@@ -454,7 +450,8 @@ np.testing.assert_allclose(losses["one"], losses["two"], rtol=1e-4)
 #
 # **Where one machine is not enough for the tables**, `--engine spark` runs the same `prepare` on PySpark (it needs Java
 # and `pip install rclrec_mini[spark]`). A test of this repository compares the two engines: they write the same content
-# to the last row. What Spark takes on a cluster has not been measured here; on one machine DuckDB is the better choice.
+# to the last row. What Spark takes has not been
+# measured here; start with DuckDB.
 #
 # ## The table
 #
@@ -462,7 +459,8 @@ np.testing.assert_allclose(losses["one"], losses["two"], rtol=1e-4)
 # method, seeds, intervals and paired tests. At full size:
 #
 # ```
-# rclrec reproduce table1 --preset full --data tmall --ids ids --out study --seeds 0 1 2
+# rclrec reproduce table1 --preset full --data tmall --ids ids \
+#   --out study --seeds 0 1 2
 # ```
 #
 # Here with two methods, one seed, no search, and 20 steps:
@@ -478,16 +476,16 @@ study = json.loads((folder / "study/table1.json").read_text())
 # %%
 from rclrec_mini.views.committed import estimates
 
-METRICS = ("recall@5", "recall@10", "ndcg@10")
-ours = estimates(study["rows"] | study["naive"], METRICS)
+METRICS = {"recall@10": "R@10", "ndcg@10": "N@10"}
+ours = estimates(study["rows"] | study["naive"])
 paper = pd.DataFrame(
     {
-        f"paper {m}": {
+        f"paper {short}": {
             name: f"{row['paper'][m]:.1f}"
             for name, row in study["rows"].items()
             if "paper" in row
         }
-        for m in METRICS
+        for m, short in METRICS.items()
     }
 )
 ours.join(paper).fillna("")
@@ -509,7 +507,7 @@ for name in ("mini/table1", "table1/userbehavior"):
     plain = [
         row["ndcg@10"]["mean"]
         for method, row in both["rows"].items()
-        if "pointing" not in method
+        if "point" not in method
     ]
     assert len(plain) == 8
     assert (
@@ -578,9 +576,7 @@ from rclrec_mini.data.schema import USERS
 
 users = {}
 for share in (0.1, 0.2):
-    assert (
-        rclrec(f"{PREPARE} --out s{share} --sample-users {share}") == 0
-    )
+    rclrec(f"{PREPARE} --out s{share} --sample-users {share}")
     table = read_table(folder / f"s{share}/users.parquet", USERS)
     users[share] = set(table["raw_id"].to_pylist())
 assert users[0.1] < users[0.2]

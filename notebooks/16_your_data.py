@@ -145,7 +145,7 @@ def rclrec(command: str) -> int:
         code = main(shlex.split(command))
     for line in errors.getvalue().splitlines():
         if line.startswith("rclrec:"):
-            print(textwrap.fill(line, 72))
+            print(textwrap.fill(line, 68))
     return code
 
 
