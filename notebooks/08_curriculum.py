@@ -170,7 +170,7 @@ batch = log.batch(
 _ = torch.manual_seed(0)
 rcpm = RCPM(
     d=4, k=3, tau=0.5, max_history=5,
-    profiles=torch.zeros(1, 1, dtype=torch.long),  # x_u: one user, one kind
+    profiles=torch.zeros(1, 1, dtype=torch.long),  # x_u of one user
     behavior_embedding=nn.Embedding(4, 4),
 )  # fmt: skip
 selection = rcpm(H[None], batch)
