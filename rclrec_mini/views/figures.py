@@ -178,4 +178,5 @@ def semantic_ids(levels: list[dict[str, Any]], *, n_codes: int) -> Figure:
     for axes in (error, use, purity):
         axes.set(xlabel="level", xticks=level)
     sns.despine(figure)
+    plt.close(figure)
     return figure
