@@ -175,12 +175,8 @@ assert_close(by_hand, torch.tensor([12 / 206, 0.0]))
 # Items 5 and 8 leave the shop, and one new item comes. It is nearly item 6:
 
 # %%
-now = torch.cat(
-    [
-        vectors[[0, 1, 2, 3, 4, 6, 7]],
-        need[2:] + torch.tensor([1.0, 0.2]),
-    ]
-)
+new = need[2:] + torch.tensor([1.0, 0.2])
+now = torch.cat([vectors[[0, 1, 2, 3, 4, 6, 7]], new])
 chosen = residual_codes(now, codebooks)
 chosen.tolist()
 
@@ -219,18 +215,8 @@ assert collisions.moved_by_level == (0, 1)
 # %%
 catalog = Catalog(unique, n_codes=3)
 for depth in range(catalog.levels):
-    offsets, tokens = (
-        catalog.child_offsets[depth],
-        catalog.child_tokens[depth],
-    )
-    print(
-        "depth",
-        depth,
-        "offsets",
-        offsets.tolist(),
-        "tokens",
-        tokens.tolist(),
-    )
+    print("offsets", catalog.child_offsets[depth].tolist())
+    print("tokens ", catalog.child_tokens[depth].tolist())
 catalog.leaf_items.tolist()
 
 # %% mystnb={"image": {"alt": "A tree of two levels: three branches from the root, with three, two and three items below them."}}
@@ -353,7 +339,8 @@ def judge(q: Quantization) -> pd.DataFrame:
     """A row a level, after the words were made unique."""
     unique, collisions = unique_codes(q)
     rows = diagnostics(q, unique, collisions, category_index(items))
-    return pd.DataFrame(rows)[COLUMNS].round(3).set_index("level")
+    table = pd.DataFrame(rows)[COLUMNS].round(3).set_index("level")
+    return table.rename(columns={"purity_by_chance": "by chance"})
 
 
 # %%
@@ -362,7 +349,10 @@ free = judge(residual_kmeans(x, plain, progress=False))
 free
 
 # %% mystnb={"image": {"alt": "Three panels by level: the error falls, the perplexity falls to a third of the codes, the purity of prefixes rises."}}
-figures.semantic_ids(free.reset_index().to_dict("records"), n_codes=16)
+rows = free.reset_index().rename(
+    columns={"by chance": "purity_by_chance"}
+)
+figures.semantic_ids(rows.to_dict("records"), n_codes=16)
 
 # %% [markdown]
 # All sixteen codes of each level are used, and yet the perplexity falls to 5.5 at level three. What the first levels
@@ -402,7 +392,7 @@ assert near(free["prefixes"][3], 314) and near(
 assert near(free["purity"][2], 0.79) and near(
     balanced["purity"][2], 0.88
 )
-assert (balanced["purity"] >= balanced["purity_by_chance"]).all()
+assert (balanced["purity"] >= balanced["by chance"]).all()
 
 # %% [markdown]
 # ## The RQ-VAE
