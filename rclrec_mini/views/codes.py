@@ -89,6 +89,7 @@ def trie(
         place = [sum(place[a:b]) / (b - a) for a, b in pairwise(start)]
         where.insert(0, place)
     kept = kept or []
+    side = [[1] * len(xs) for xs in where]  # of its parent on which a node lies, for the text beside it
     for depth, xs in enumerate(where):
         filled = kept[depth] if depth < len(kept) else ()
         if depth:
@@ -98,11 +99,12 @@ def trie(
                     line = {"color": orange, "linewidth": 2.2} if node in filled else {"color": INK, "linewidth": 1}
                     x = (where[depth - 1][parent], xs[node])
                     axes.plot(x, (1 - depth, -depth), zorder=1, **line)
-                    token = int(catalog.child_tokens[depth - 1][node])
-                    middle = 0.35 * x[0] + 0.65 * x[1]
+                    side[depth][node] = -1 if x[1] < x[0] else 1
                     axes.annotate(
-                        str(token), (middle, 0.35 - depth), xytext=(7, 0), textcoords="offset points", fontsize=9
-                    )
+                        str(int(catalog.child_tokens[depth - 1][node])), (0.35 * x[0] + 0.65 * x[1], 0.35 - depth),
+                        xytext=(6 * side[depth][node], 0), textcoords="offset points", fontsize=9,
+                        ha="right" if side[depth][node] < 0 else "left",
+                    )  # fmt: skip
         for node, x in enumerate(xs):
             axes.plot(x, -depth, "o", color=orange if node in filled else blue, markersize=9, zorder=2)
             lines = [f"item {int(catalog.leaf_items[node])}"] if depth == catalog.levels else []
@@ -110,9 +112,11 @@ def trie(
                 lines.append(notes[depth][node])
             under = depth == catalog.levels
             if lines:
+                outward = side[depth][node]
                 axes.annotate(
-                    "\n".join(lines), (x, -depth), xytext=(0, -10) if under else (8, 4), textcoords="offset points",
-                    ha="center" if under else "left", va="top" if under else "bottom", fontsize=9,
+                    "\n".join(lines), (x, -depth), xytext=(0, -10) if under else (8 * outward, 4),
+                    textcoords="offset points", va="top" if under else "bottom", fontsize=9,
+                    ha="center" if under else "right" if outward < 0 else "left",
                 )  # fmt: skip
     axes.set(title=title, ylim=(-catalog.levels - 0.55, 0.35), xlim=(-0.6, len(catalog) - 0.4))
     axes.set_axis_off()
