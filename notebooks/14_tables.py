@@ -452,8 +452,8 @@ assert 1 / 7 < found < 1 / 5.5
 # %% [markdown]
 # ## Figure 3: how many events
 #
-# The paper's curve rises to $k = 4$ and falls after it. Ours is flat, well below the line without a prefix: four
-# wrong events are as bad as two.
+# The paper's curve rises up to about $k = 4$ and gains little after it. Ours is flat, well below the line without a
+# prefix: four wrong events are as bad as two.
 
 # %% mystnb={"image": {"alt": "Recall of RCLRec by the number of curriculum events on the simulated shop: flat, well below the line without a prefix"}}
 figure3 = committed("mini/figure3")["rows"]
