@@ -1,8 +1,10 @@
 """The book's figures of the curriculum, each a function from numbers to a matplotlib figure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -30,6 +32,50 @@ def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, 
         )
     axis.set(xlabel="precision of the prefix", ylabel=f"gain in {metric} (points)", xlim=(-0.02, 1.02))
     figure.legend(loc="outside lower center", ncols=len(starts), frameon=False)
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def step_and_slope(x: Sequence[float], lines: dict[str, dict[str, Sequence[float]]], *, xlabel: str) -> Figure:
+    """Functions of one score on the left, their slopes on the right.
+
+    Args:
+        x: the score's values.
+        lines: under each label "value" and "slope" at each x; both may be left out.
+        xlabel: whose score it is.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    hues = sns.color_palette("colorblind", len(lines))
+    for axis, name in zip(axes, ("value", "slope"), strict=True):
+        for (label, line), hue, style in zip(lines.items(), hues, ("-", "--", ":"), strict=False):
+            if name in line:
+                axis.plot(x, line[name], color=hue, linestyle=style, linewidth=2, label=label)
+        axis.set(title=name, xlabel=xlabel)
+        axis.legend(frameon=False)
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def gains(samples: dict[str, np.ndarray], *, margin: float) -> Figure:
+    """How much likelier each prefix makes its target: a distribution for each curriculum, and where the hinge acts.
+
+    Args:
+        samples: under each label the gains of many targets (n,), nats a token.
+        margin: m of eq. 8; left of it the hinge is active.
+    """
+    figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    edges = np.linspace(-3, 3, 61)
+    for (label, values), hue, style in zip(
+        samples.items(), sns.color_palette("colorblind", len(samples)), ("-", "--", ":", "-."), strict=False
+    ):
+        share = np.histogram(np.clip(values, -3, 3), edges)[0] / len(values)
+        axis.stairs(share, edges, color=hue, linestyle=style, linewidth=2, label=label)
+    axis.axvspan(-3, margin, color="grey", alpha=0.15, linewidth=0)
+    axis.annotate("hinge active", (margin, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top")
+    axis.set(xlabel="gain of the prefix (nats a token)", ylabel="share of targets", xlim=(-3, 3))
+    axis.legend(frameon=False, loc="upper left")
     sns.despine(figure)
     plt.close(figure)
     return figure
