@@ -11,8 +11,8 @@
 #
 # Before the model writes a purchase it is given a few events of the user's history, as if it had written them itself.
 # Those events are the *curriculum*, and RCPM is the module that chooses them. All that RCLRec adds to a generative
-# recommender hangs on this choice: four good events make a purchase easy to guess, four others stand in the way. After
-# this chapter you can
+# recommender hangs on this choice: four good events make a purchase easy to guess, four others stand in the way.
+# After this chapter you can
 #
 # 1. score a history by hand, and put the chosen events in the paper's order;
 # 2. say what a selector sees, and what it cannot see in states of attention;
@@ -102,8 +102,8 @@ p = (s / 0.5).softmax(0)
 p.round(decimals=3)
 
 # %% [markdown]
-# The temperature says how much the first place weighs. It never changes the order, and so it changes nothing about the
-# choice. It will matter for the gradient, in the next chapter.
+# The temperature says how much the first place weighs. It never changes the order, and so it changes nothing about
+# the choice. It will matter for the gradient, in the next chapter.
 
 # %%
 pd.DataFrame(
@@ -177,8 +177,8 @@ selection = rcpm(H[None], batch)
 selection.index
 
 # %% [markdown]
-# A new RCPM has a random query, and a recency embedding besides, because the library's encoder knows distances but not
-# places. Give it our query and no recency, and it must agree with the paper and pencil:
+# A new RCPM has a random query, and a recency embedding besides, because the library's encoder knows distances but
+# not places. Give it our query and no recency, and it must agree with the paper and pencil:
 
 # %%
 with torch.no_grad():
@@ -205,8 +205,8 @@ assert_close(
 )
 
 # %% [markdown]
-# The query knows the user and that a purchase is to come. It does not know *which*: put another target into the batch,
-# and the scores stay the same (this page checks it). That is what lets the same module work at inference.
+# The query knows the user and that a purchase is to come. It does not know *which*: put another target into the
+# batch, and the scores stay the same (this page checks it). That is what lets the same module work at inference.
 #
 # ## Did it choose well?
 #
@@ -276,9 +276,9 @@ table = {
 pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
-# **The most recent events are worse than random ones.** About ten other events lie between a journey and its purchase,
-# so the last four mostly belong to something else. That is a knob of the shop: without the gap, the last four would be
-# the answer.
+# **The most recent events are worse than random ones.** About ten other events lie between a journey and its
+# purchase, so the last four mostly belong to something else. That is a knob of the shop: without the gap, the last
+# four would be the answer.
 
 # %% tags=["remove-cell"]
 assert [round(table[n]["precision"], 2) for n in table] == [
@@ -312,9 +312,9 @@ table["own item counted"] = measured(by(times, test.mask))
 pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
-# Half of the chosen events are right, without a parameter. The library tells more than this one number: for each event,
-# how many events of the window agree with it in the first code, in the first two, three and four, separately for each
-# behaviour, as $\log(1 + n)$. On the toy, event 3 is a cart; its first code is 2, as is that of event 1:
+# Half of the chosen events are right, without a parameter. The library tells more than this one number: for each
+# event, how many events of the window agree with it in the first code, in the first two, three and four, separately
+# for each behaviour, as $\log(1 + n)$. On the toy, event 3 is a cart; its first code is 2, as is that of event 1:
 
 # %%
 from rclrec_mini.models.curriculum import event_counts
@@ -386,7 +386,7 @@ assert sum(w.numel() for w in reader.parameters()) == 577
 # One user, as this network sees the history. Rings are the curriculum; orange ticks are the truth. We show the first
 # user of whom it has three events of four right, a little more than usual:
 
-# %%
+# %% mystnb={"image": {"alt": "Relevance of 50 events before a purchase; four are circled as the curriculum, three of them marked as truly leading to it"}}
 from rclrec_mini.views import results
 
 seen_by = by(learned, test.mask)
@@ -437,9 +437,9 @@ with torch.no_grad():
 ]
 
 # %% [markdown]
-# The states are equal. What attention can tell is a *share*: how much of the window is item 0. If the window is always
-# full, a share is as good as a number. But look at what it does with one. An event looks for its own item with a score
-# of $a$ and at the other events with 0; of 50 events, $n$ are its own:
+# The states are equal. What attention can tell is a *share*: how much of the window is item 0. If the window is
+# always full, a share is as good as a number. But look at what it does with one. An event looks for its own item with
+# a score of $a$ and at the other events with 0; of 50 events, $n$ are its own:
 
 # %%
 n = torch.tensor([1, 2, 4, 8])
@@ -488,11 +488,11 @@ assert readers["mean"].astype(float).round(2).tolist() == [
 # ## How precise must it be?
 #
 # The same script fine-tuned the model with prefixes of *known* precision: each of the four events is one of the true
-# journey with probability $\pi$ and another one otherwise. The figure shows what that gains in Recall@10 on fine-tuning
-# without a prefix, for the paper's own training and for ours with two repairs (prefixes are seen in pre-training, and
-# prefix tokens weigh 0.1 in the loss).
+# journey with probability $\pi$ and another one otherwise. The figure shows what that gains in Recall@10 on
+# fine-tuning without a prefix, for the paper's own training and for ours with two repairs (prefixes are seen in
+# pre-training, and prefix tokens weigh 0.1 in the loss).
 
-# %%
+# %% mystnb={"image": {"alt": "Gain in Recall@10 by precision of the prefix: to the letter from -18 to +23 points, with repairs from -2 to +17; RCPM stands left of zero"}}
 from rclrec_mini.views import curricula
 
 starts = {
@@ -518,8 +518,8 @@ curricula.gain_by_precision(starts, marks, metric="Recall@10")
 
 # %% [markdown]
 # To the letter, a curriculum pays from a precision of about 0.53 on. With the repairs it pays from 0.18 on, and one
-# that is wrong throughout costs 2 points instead of 18. Then see where the selectors of Table 2 stand, each fine-tuned
-# on three seeds (`benchmarks/results/mini/table2.json`):
+# that is wrong throughout costs 2 points instead of 18. Then see where the selectors of Table 2 stand, each
+# fine-tuned on three seeds (`benchmarks/results/mini/table2.json`):
 
 # %%
 shown = [
@@ -541,8 +541,8 @@ pd.DataFrame(columns).T.round(3)
 
 # %% [markdown]
 # RCPM to the letter finds 0.16, less than chance. Its Recall@10 is 0.413, and 0.548 without any prefix. The counting
-# selector, shown in training which events resemble the target, finds 0.54, the place from which a prefix pays. And the
-# oracle is no goal to reach: knowing the journey, it knows a good deal of the purchase.
+# selector, shown in training which events resemble the target, finds 0.54, the place from which a prefix pays. And
+# the oracle is no goal to reach: knowing the journey, it knows a good deal of the purchase.
 
 # %% tags=["remove-cell"]
 pays = {
@@ -592,7 +592,8 @@ for name in (
 # ```
 #
 # Less precise, 0.44 for 0.50. Two codes name a neighbourhood of about nine items, in which a user may look around on
-# several journeys. The very item ties events together more closely. All four codes give 0.50 again: they name an item.
+# several journeys. The very item ties events together more closely. All four codes give 0.50 again: they name an
+# item.
 #
 # </details>
 #
@@ -604,9 +605,9 @@ for name in (
 # pd.DataFrame(by_k).T.round(2)
 # ```
 #
-# Precision hardly moves, 0.48 to 0.50, and recall rises with every event, to 0.30. The one event that counts most is no
-# safer than the next ones, so precision does not speak against a longer prefix. Its price is elsewhere: each event is
-# $L$ more tokens, which the decoder must be taught and which stand between it and the target. The paper takes 4.
+# Precision hardly moves, 0.48 to 0.50, and recall rises with every event, to 0.30. The one event that counts most is
+# no safer than the next ones, so precision does not speak against a longer prefix. Its price is elsewhere: each event
+# is $L$ more tokens, which the decoder must be taught and which stand between it and the target. The paper takes 4.
 #
 # </details>
 
@@ -636,7 +637,7 @@ assert by_k["recall"].is_monotonic_increasing
 #
 # 1. Score a history by hand, and order the chosen events. *Which event stands next to the target, and does the
 #    temperature change it?*
-# 2. Say what a selector sees. *Why are the states of one event and of eight like it equal, and what does attention know
-#    instead of a number?*
+# 2. Say what a selector sees. *Why are the states of one event and of eight like it equal, and what does attention
+#    know instead of a number?*
 # 3. Measure a selector. *Why can recall not reach one here, whatever the selector?*
 # 4. Say when a curriculum pays. *What precision does it need to the letter, and what with the repairs?*

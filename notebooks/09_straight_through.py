@@ -9,9 +9,9 @@
 # %% [markdown]
 # # The straight-through mask
 #
-# The choice of the top $k$ events is a jump: change a score a little and either nothing happens or an event is swapped
-# for another. Such a thing has no gradient, so how can RCPM learn to choose? The paper lets the gradient pass *as if*
-# the choice were soft. After this chapter you can
+# The choice of the top $k$ events is a jump: change a score a little and either nothing happens or an event is
+# swapped for another. Such a thing has no gradient, so how can RCPM learn to choose? The paper lets the gradient pass
+# *as if* the choice were soft. After this chapter you can
 #
 # 1. write the mask, and say what it is in the forward and in the backward pass;
 # 2. check its gradient with finite differences, and say what exactly it is the gradient *of*;
@@ -93,8 +93,8 @@ loss = (m * v).sum()
 loss.item(), gradient.round(decimals=3).tolist()
 
 # %% [markdown]
-# What do finite differences say? Move each score by $\pm 0.001$ and look at the loss of the choice, and at the loss of
-# the soft mask $p$:
+# What do finite differences say? Move each score by $\pm 0.001$ and look at the loss of the choice, and at the loss
+# of the soft mask $p$:
 
 
 # %%
@@ -129,7 +129,7 @@ pd.DataFrame(
 # one. (Where a loss is not linear in $m$, as in the model, its slope in $m$ is taken at the hard mask, and $p$ has
 # the rest.) Here is what happens when the score of event 4 goes from -1 to 3:
 
-# %%
+# %% mystnb={"image": {"alt": "Left: the loss of the choice falls in one step at score 1, the soft loss slopes down. Right: slope zero, and a smooth negative slope"}}
 from rclrec_mini.views import curricula
 
 x = torch.linspace(-1, 3, 401)
@@ -215,8 +215,8 @@ assert_close(again, real)
 # %% [markdown]
 # ## What goes wrong without sg
 #
-# Why not multiply by $p$, or by $m^{\text{hard}} + p$? Because the forward pass would change: the decoder would read a
-# curriculum with shrunken or swollen embeddings in training, and at inference another one.
+# Why not multiply by $p$, or by $m^{\text{hard}} + p$? Because the forward pass would change: the decoder would read
+# a curriculum with shrunken or swollen embeddings in training, and at inference another one.
 
 # %%
 pd.DataFrame(
@@ -243,22 +243,15 @@ from rclrec_mini.experiments.methods import (
     build_selector,
     finetuning_rclrec,
 )
-from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.run import pretrained
-from rclrec_mini.experiments.shared import shop, stage_one, stage_two
+from rclrec_mini.experiments.shared import (
+    lesson,
+    shop,
+    stage_one,
+    stage_two,
+)
 
-config = preset("mini", "rclrec")
-first_steps = dataclasses.replace(config.pretrain, max_steps=4_000)
-config = dataclasses.replace(config, pretrain=first_steps)
-if FAST:
-    short = {"max_steps": 20, "evaluate_every": 20}
-    stages = {
-        name: dataclasses.replace(getattr(config, name), **short)
-        for name in ("pretrain", "finetune")
-    }
-    config = dataclasses.replace(config, **stages)
-
-# %%
+config = lesson(fast=FAST)
 materials = Materials.load(*shop("tiny" if FAST else "mini"))
 folder, _ = stage_one(config, materials)
 first, _ = pretrained(config, materials, folder, progress=False)
@@ -412,8 +405,8 @@ taught.round(2)
 # The losses are sums, over 4 tokens of the target and over 16 of the prefix. Four things stand in this table:
 #
 # - The **target** term teaches, a little: precision rises from 0.19 to 0.29, and the purchase gets likelier.
-# - The **prefix** term does the opposite of what it asks for. It is trained to choose events that are easy to write, and
-#   after 60 steps the chosen events are *harder* to write, 22.4 nats instead of 20.6. Precision falls to 0.10.
+# - The **prefix** term does the opposite of what it asks for. It is trained to choose events that are easy to write,
+#   and after 60 steps the chosen events are *harder* to write, 22.4 nats instead of 20.6. Precision falls to 0.10.
 # - **Eq. 9 as a whole** follows the larger gradient, and falls to 0.09, half of chance.
 # - **Supervision** finds 0.55. Of all rows it has the lowest loss on the target *and* on the prefix.
 #
@@ -422,8 +415,8 @@ taught.round(2)
 # change if an event that is there anyway were a little larger, and the selector is moved as if that told how the loss
 # changes when another event comes in its place.
 #
-# In the paper's training the backbone learns at the same time, on far more data. Whether that saves the gradient, this
-# page cannot say; in our Table 2 it does not (precision 0.16).
+# In the paper's training the backbone learns at the same time, on far more data. Whether that saves the gradient,
+# this page cannot say; in our Table 2 it does not (precision 0.16).
 
 # %% tags=["remove-cell"]
 from rclrec_mini.views.committed import committed
@@ -448,11 +441,11 @@ if not FAST:
 # %% [markdown]
 # ## Exercises
 #
-# 1. Write the gradient of the formula above as a function of $s$ and of $g$ at the chosen events, without autograd, and
-#    check it for $k = 3$.
+# 1. Write the gradient of the formula above as a function of $s$ and of $g$ at the chosen events, without autograd,
+#    and check it for $k = 3$.
 # 2. For $k = 1$ there is an honest alternative: draw the event from $p$, and weigh $\partial \log p$ with the loss it
-#    brought (the score function, or REINFORCE). Show on the toy that its mean is the slope of `soft`. What does it need
-#    that straight-through does not?
+#    brought (the score function, or REINFORCE). Show on the toy that its mean is the slope of `soft`. What does it
+#    need that straight-through does not?
 #
 # <details>
 # <summary>Solution of 1</summary>

@@ -43,7 +43,6 @@ if importlib.util.find_spec("rclrec_mini") is None:
 
 # %%
 import copy
-import dataclasses
 import os
 
 import numpy as np
@@ -57,8 +56,8 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # a tiny shop, few steps
 # %% [markdown]
 # ## Two likelihoods of one purchase
 #
-# Let $\theta_0$ be the weights after pre-training, frozen, and $\theta$ those that are being fine-tuned. Both read the
-# same history and rate the same purchase, a mean over its $L$ tokens ({cite}`rclrec`, eqs. 7, 8 and 9):
+# Let $\theta_0$ be the weights after pre-training, frozen, and $\theta$ those that are being fine-tuned. Both read
+# the same history and rate the same purchase, a mean over its $L$ tokens ({cite}`rclrec`, eqs. 7, 8 and 9):
 #
 # $$
 # \mathcal{L}^{\text{pre}}_{\text{pay}}(\theta) = -\frac{1}{L} \sum_{\ell=1}^{L} \log p_\theta\bigl(z^\ell \mid
@@ -118,22 +117,15 @@ assert round(float(np.exp(L * margin)), 2) == 1.49
 
 # %%
 from rclrec_mini.experiments.materials import Materials
-from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.run import pretrained
-from rclrec_mini.experiments.shared import shop, stage_one, stage_two
+from rclrec_mini.experiments.shared import (
+    lesson,
+    shop,
+    stage_one,
+    stage_two,
+)
 
-config = preset("mini", "rclrec")
-first_steps = dataclasses.replace(config.pretrain, max_steps=4_000)
-config = dataclasses.replace(config, pretrain=first_steps)
-if FAST:
-    short = {"max_steps": 20, "evaluate_every": 20}
-    stages = {
-        name: dataclasses.replace(getattr(config, name), **short)
-        for name in ("pretrain", "finetune")
-    }
-    config = dataclasses.replace(config, **stages)
-
-# %%
+config = lesson(fast=FAST)
 materials = Materials.load(*shop("tiny" if FAST else "mini"))
 folder, _ = stage_one(config, materials)
 first, _ = pretrained(config, materials, folder, progress=False)
@@ -225,7 +217,7 @@ assert (terms["quality"] > 0).any()
 # The gain of the prefix on 1,000 test purchases, for three curricula: RCPM's, random events, and the true journey's.
 # The model is the same; it was fine-tuned with RCPM's.
 
-# %%
+# %% mystnb={"image": {"alt": "Three distributions of gains: those of RCPM and random events lie mostly below the margin, the oracle's lies further right"}}
 from rclrec_mini.models.curriculum import OracleK, RandomK
 from rclrec_mini.views import curricula
 
@@ -281,13 +273,14 @@ logs = {
 pd.DataFrame(logs).T.round(2)
 
 # %% [markdown]
-# It is a thermometer, of the curriculum and of the decoder's habit of prefixes at once. With nothing else changed, the
-# hinge acts on 74% of the purchases to the letter and on 19% for the oracle. With random prefixes seen in pre-training
-# it acts on 44%, at no better precision.
+# It is a thermometer, of the curriculum and of the decoder's habit of prefixes at once. With nothing else changed,
+# the hinge acts on 74% of the purchases to the letter and on 19% for the oracle. With random prefixes seen in
+# pre-training it acts on 44%, at no better precision.
 #
 # ### A gap that is none
 #
-# In the same table, fine-tuning without the quality loss loses 4.7 points of Recall@10. Can a weight of 1.025 do that?
+# In the same table, fine-tuning without the quality loss loses 4.7 points of Recall@10. Can a weight of 1.025 do
+# that?
 
 # %%
 rows = ["RCLRec", "w/o quality-aware loss"]
@@ -390,9 +383,9 @@ references.round(2)
 
 # %% [markdown]
 # With the frozen reference the purchase gets a little likelier with the prefix, and without it, too. With its own the
-# loss is well satisfied: the difference went from -0.24 to +0.58. But with the prefix the purchase is no likelier than
-# before. **Without it, it is far less likely**, 1.98 nats a token instead of 1.15. The model has learned to need the
-# prefix. A reference that cannot move closes this way out.
+# loss is well satisfied: the difference went from -0.24 to +0.58. But with the prefix the purchase is no likelier
+# than before. **Without it, it is far less likely**, 1.98 nats a token instead of 1.15. The model has learned to need
+# the prefix. A reference that cannot move closes this way out.
 
 # %% tags=["remove-cell"]
 if not FAST:
@@ -411,11 +404,11 @@ if not FAST:
 # %% [markdown]
 # ## Exercises
 #
-# 1. Which margin asks that the prefix make the item twice as likely? How often is the hinge active at that margin, for
-#    RCPM and for the oracle?
+# 1. Which margin asks that the prefix make the item twice as likely? How often is the hinge active at that margin,
+#    for RCPM and for the oracle?
 # 2. The loss compares with $\theta_0$, but fine-tuning helps without any prefix, too. Fine-tune without a prefix
-#    (`selector="none"`) and take *its* likelihoods as the base. For how many purchases does RCPM's prefix fall short of
-#    the margin now? Which of the two questions is the one that one wants answered?
+#    (`selector="none"`) and take *its* likelihoods as the base. For how many purchases does RCPM's prefix fall short
+#    of the margin now? Which of the two questions is the one that one wants answered?
 #
 # <details>
 # <summary>Solution of 1</summary>

@@ -8,6 +8,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from rclrec_mini.views.style import INK, colors
+
 
 def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, float], *, metric: str) -> Figure:
     """What a curriculum of known precision gains on no prefix, in points, with 95% bands, and where selectors stand.
@@ -18,15 +20,15 @@ def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, 
         metric: whose gain it is, for the axis.
     """
     figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
-    hues = sns.color_palette("colorblind", len(starts))
-    axis.axhline(0, color="grey", linewidth=1)
+    hues = colors(len(starts))
+    axis.axhline(0, color=INK, linewidth=1)
     for i, (label, points) in enumerate(starts.items()):
         x = [point["precision"] for point in points]
         low, mean, high = ([100 * point[end] for point in points] for end in ("low", "difference", "high"))
         axis.fill_between(x, low, high, color=hues[i], alpha=0.25, linewidth=0)
         axis.plot(x, mean, color=hues[i], marker="os"[i % 2], label=label)
     for name, precision in marks.items():
-        axis.axvline(precision, color="grey", linestyle=":")
+        axis.axvline(precision, color=INK, linestyle=":")
         axis.annotate(
             f" {name}", (precision, 0.99), xycoords=("data", "axes fraction"), rotation=90, va="top", ha="right"
         )
@@ -46,7 +48,7 @@ def step_and_slope(x: Sequence[float], lines: dict[str, dict[str, Sequence[float
         xlabel: whose score it is.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    hues = sns.color_palette("colorblind", len(lines))
+    hues = colors(len(lines))
     for axis, name in zip(axes, ("value", "slope"), strict=True):
         for (label, line), hue, style in zip(lines.items(), hues, ("-", "--", ":"), strict=False):
             if name in line:
@@ -67,12 +69,10 @@ def gains(samples: dict[str, np.ndarray], *, margin: float) -> Figure:
     """
     figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
     edges = np.linspace(-3, 3, 61)
-    for (label, values), hue, style in zip(
-        samples.items(), sns.color_palette("colorblind", len(samples)), ("-", "--", ":", "-."), strict=False
-    ):
+    for (label, values), hue, style in zip(samples.items(), colors(len(samples)), ("-", "--", ":", "-."), strict=False):
         share = np.histogram(np.clip(values, -3, 3), edges)[0] / len(values)
         axis.stairs(share, edges, color=hue, linestyle=style, linewidth=2, label=label)
-    axis.axvspan(-3, margin, color="grey", alpha=0.15, linewidth=0)
+    axis.axvspan(-3, margin, color=INK, alpha=0.15, linewidth=0)
     axis.annotate("hinge active", (margin, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top")
     axis.set(xlabel="gain of the prefix (nats a token)", ylabel="share of targets", xlim=(-3, 3))
     axis.legend(frameon=False, loc="upper left")
