@@ -256,7 +256,7 @@ assert next(iter(search(3)[-1])) == "210"
 #
 # Of what the table says, 44% goes to words that do not exist. It is tempting to give it back: take the softmax
 # over the children that exist, so that the probabilities of all items sum to one. Hugging Face's
-# `prefix_allowed_tokens_fn` has an option for it, and masking the logits before the softmax does it unasked. A
+# `generate` has an option for it, `renormalize_logits`, and masking logits before the softmax does it unasked. A
 # wrapper that masks:
 
 
@@ -382,7 +382,8 @@ import matplotlib.pyplot as plt
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
 axes.plot(shares.keys(), shares.values(), "o-", color=PALETTE[0])
 axes.axhline(1, color=PALETTE[1], linestyle=":")
-axes.set(xlabel="beams", ylabel="share of the exact ten", xscale="log")
+axes.set(xlabel="beams", ylabel="share of the exact ten")
+axes.set(xscale="log", ylim=(0, 1.05))
 axes.set_xticks(list(shares), list(shares))
 axes.minorticks_off()
 
@@ -449,8 +450,8 @@ pd.DataFrame(lines).T
 # %% [markdown]
 # In *tiny* renormalising costs more than eight points. In *mini* it makes no difference that 3,000 users could show,
 # not even after 20 steps. A trained model has learned which words exist, and puts 96% of its probability on them:
-# there is hardly anything to give back. The likelihood is still the one to use. It is what was trained, it is never
-# worse here, and where words are sparse, or items new, it is what keeps lone items from floating up.
+# there is hardly anything to give back. The likelihood is still the one to use. It is what was trained, nothing here
+# beats it, and where words are sparse it keeps lone items from floating up.
 
 # %% tags=["remove-cell"]
 assert list(shares.values()) == sorted(shares.values())
