@@ -65,7 +65,8 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # fewer steps, for tests
 # behaviour under which the item will come,
 #
 # $$
-# \mathcal{L}_{\text{GR}} = -\sum_{\ell=1}^{L} \log p_\theta\bigl(z^\ell_{T+1} \mid \mathcal{S}_u, e_b, z^{<\ell}_{T+1}\bigr),
+# \mathcal{L}_{\text{GR}} = -\sum_{\ell=1}^{L} \log p_\theta\bigl(
+#   z^\ell_{T+1} \mid \mathcal{S}_u, e_b, z^{<\ell}_{T+1}\bigr),
 # \qquad H_u = [h_1, \dots, h_T] = \operatorname{Encoder}(\mathcal{S}_u)
 # $$
 #
@@ -120,7 +121,7 @@ layer = net.encoder[0]
 y = layer.norm(x)[0]  # (T, d)
 query, key = layer.attention.query(y), layer.attention.key(y)
 place = torch.arange(3)
-distance = place[:, None] - place  # (T, T), positive towards the past
+distance = place[:, None] - place  # (T, T), past is positive
 distance.tolist()
 
 # %%
@@ -274,14 +275,14 @@ model, _ = stage_two(config, materials)
 # %%
 @torch.inference_mode()
 def surprise(rows: np.ndarray, behavior: int) -> float:
-    """Mean NLL of the targets' codes, in nats, under a first token."""
+    """Mean NLL of the targets (nats), under a first token."""
     batch = sequences.batch(rows, 50)
     bos = torch.full_like(batch.target_behavior, behavior)
     target, none = catalog.codes[batch.target_item], batch.mask[:, :0]
+    states, no_codes = model.encode(batch), target[:, None][:, :0]
     logits = model.backbone.decode(
-        model.encode(batch), batch.mask, bos, target[:, None][:, :0], none,
-        target,
-    )  # fmt: skip
+        states, batch.mask, bos, no_codes, none, target
+    )
     return token_nll(logits, target[:, None]).sum((1, 2)).mean().item()
 
 
