@@ -154,3 +154,11 @@ def test_no_file_names_a_place_on_one_machine():
     for path in map(ROOT.joinpath, filter(None, listed.stdout.decode().split("\0"))):
         if path.is_file():
             assert not places.search(path.read_text(encoding="utf-8", errors="replace")), path
+
+
+def test_the_pages_of_the_api_name_every_module():
+    pages = {path.stem: path.read_text() for path in (ROOT / "book/api").glob("*.md")}
+    named = re.findall(r"automodule:: ([\w.]+)", "".join(pages.values()))
+    modules = [module_name(path) for path in MODULES if path.name != "__init__.py"]
+    assert sorted(named) == sorted(modules), "run `python book/api_pages.py`"
+    assert set(re.findall(r"book/api/(\w+)", (ROOT / "book/_toc.yml").read_text())) == set(pages)
