@@ -581,7 +581,8 @@ cost["load ms"] = (1000 * cost["load_seconds"]).round(1)
 cost[["trie MB", "load ms"]]
 
 # %% [markdown]
-# A million items: 12 MB of trie, loaded in half a second. What beam search does with it is the subject of [beam search](07_beam_search.ipynb).
+# A million items: 12 MB of trie, loaded in half a second. What beam search does with it is the subject of [beam
+# search](07_beam_search.ipynb).
 
 # %% tags=["remove-cell"]
 assert round(cost["trie MB"][1_000_000]) == 12
