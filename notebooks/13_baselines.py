@@ -604,7 +604,7 @@ row("TIGER")
 # **Told:** items, behaviours, the user, and the behaviour of the next event, which evaluation forces
 # {cite}`mbgen`. **Not told:** times.
 #
-# The idea: behaviours are tokens, too. A history is written `user click a₁a₂a₃ click b₁b₂b₃ …`, and the next event is
+# The idea: behaviours are tokens, too. A history is written `click a₁a₂a₃ click b₁b₂b₃`, and the next event is
 # written the same way:
 #
 # $$p(b, z \mid \mathcal S_u) = p(b \mid \mathcal S_u)\, \prod_\ell p(z^\ell \mid z^{<\ell}, b, \mathcal S_u)$$
@@ -757,9 +757,9 @@ marks = {
 pd.DataFrame.from_dict(marks, orient="index", columns=columns)
 
 # %% [markdown]
-# No model reads the target's item or its time. But the columns are not equal, and the one that matters most is the
-# last: four of the eight methods are told that a *purchase* is asked for, and the other four must learn it in stage
-# two, where all targets are purchases. A row of a table compares methods as they are, with what they are told.
+# None of the seven reads the target's item or its time. But they are not told the same: four of the eight methods of
+# the paper know that a *purchase* is asked for, and the other four must learn it in stage two, where all targets are
+# purchases. A row of a table compares methods as they are, with what they are told.
 #
 # ## All of them, on both logs
 
