@@ -80,7 +80,7 @@ p = (s / tau).softmax(0)
 hard = torch.zeros(5)
 hard[p.topk(k).indices] = 1
 m = hard - p.detach() + p
-p.detach().round(decimals=3).tolist(), m.tolist()
+p.detach().numpy().round(3), m.detach().numpy()
 
 # %% [markdown]
 # Let a toy loss be linear in the mask, $\mathcal{L} = \sum_t m_t v_t$: to choose event $t$ costs $v_t$. Counted
@@ -90,7 +90,7 @@ p.detach().round(decimals=3).tolist(), m.tolist()
 v = torch.tensor([0.4, 0.5, 0.7, 0.3, -1.0])
 loss = (m * v).sum()
 (gradient,) = torch.autograd.grad(loss, s)
-loss.item(), gradient.round(decimals=3).tolist()
+round(loss.item(), 3), gradient.numpy().round(3)
 
 # %% [markdown]
 # What do finite differences say? Move each score by $\pm 0.001$ and look at the loss of the choice, and at the loss
@@ -278,8 +278,8 @@ norms.round(3)
 # %% [markdown]
 # Most of what reaches the selector comes from the **prefix** tokens, and almost nothing from the quality loss that
 # was meant to guide it (its weight is 0.1, and it is a mean over 4 tokens where the others are sums). The prefix term
-# asks: are the chosen events easy to write? Precision stays where random events are, at 0.19, before training and
-# after.
+# asks: are the chosen events easy to write? Precision is no better than that of
+# random events (0.19), before training and after.
 
 # %% tags=["remove-cell"]
 if not FAST:
@@ -290,7 +290,7 @@ if not FAST:
             > 1.5 * row["selector_gradient_target"]
             > 15 * row["selector_gradient_quality"]
         )
-        assert 0.14 < row["selector_precision"] < 0.22
+        assert 0.12 < row["selector_precision"] < 0.20
 
 # %% [markdown]
 # Does the gradient of the *target* at least favour the right events? Give each of 1,000 test users four random events

@@ -154,9 +154,8 @@ def nll_of_target(model, batch, selection) -> torch.Tensor:
 pre = nll_of_target(
     model, batch, model.select(model.encode(batch), batch)
 )
-none = first.select(
-    first.encode(batch), batch
-)  # has no selector: empty
+# the pre-trained model has no selector, so its selection is empty
+none = first.select(first.encode(batch), batch)
 base = nll_of_target(first, batch, none).detach()
 quality = F.relu(margin - (base - pre))
 quality.mean().item()

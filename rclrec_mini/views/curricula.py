@@ -75,6 +75,7 @@ def gains(samples: dict[str, np.ndarray], *, margin: float) -> Figure:
     axis.axvspan(-3, margin, color=INK, alpha=0.15, linewidth=0)
     axis.annotate("hinge active", (margin, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top")
     axis.set(xlabel="gain of the prefix (nats a token)", ylabel="share of targets", xlim=(-3, 3))
+    axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
     axis.legend(frameon=False, loc="upper left")
     sns.despine(figure)
     plt.close(figure)
