@@ -83,8 +83,8 @@ def _parquet(file: Found) -> pq.ParquetFile:
     except BROKEN_PARQUET:
         raise InputError(f"{file.name}: expected a whole Parquet file, found none or a damaged one") from None
     lower = [name.lower() for name in names]
-    if twice := next((name for name in lower if lower.count(name) > 1), None):
-        raise InputError(f"{file.name}: column {twice} is there twice, found {listed(names)}")
+    if (twice := next((name for name in lower if lower.count(name) > 1), None)) is not None:
+        raise InputError(f"{file.name}: column {twice or 'without a name'} is there twice, found {listed(names)}")
     return parquet
 
 

@@ -442,3 +442,5 @@ def test_columns_of_parquet_that_are_no_fields(tmp_path):
     assert "log.parquet: column item is there twice" in refusal(log)
     pq.write_table(pa.table([["a"], ["b"]], ["user", "user"]), log)
     assert "log.parquet: column user is there twice" in refusal(log)
+    pq.write_table(pa.table([["a"], ["b"]], ["", ""]), log)
+    assert "log.parquet: column without a name is there twice" in refusal(log)
