@@ -1,5 +1,6 @@
 """Reading a prepared data set: its manifest, and its tables, which are checked against manifest and contract."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     """
     path = Path(folder) / "manifest.json"
     manifest = read_record(path, MANIFEST, more=True)
+    if not re.fullmatch("[0-9a-f]+", manifest["content_hash"]):
+        raise InputError(f"{path}: key content_hash is {manifest['content_hash'][:70]!r}, expected hexadecimal digits")
     for key, count in checked(manifest["counts"], COUNTS, f"{path}: counts").items():
         if not 0 <= count < 2**31:
             raise InputError(f"{path}: counts: key {key} is {count}, expected 0..{2**31 - 1}")

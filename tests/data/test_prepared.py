@@ -164,6 +164,7 @@ def test_what_is_no_table_is_named(tmp_path):
         ({"counts": {"users": 3, "items": -7, "interactions": 5}}, "counts: key items is -7, expected 0"),
         ({"counts": 3}, "key counts is 3, expected an object"),
         ({"content_hash": None}, "key content_hash is null, expected a string"),
+        ({"content_hash": "../x"}, "key content_hash is '../x', expected hexadecimal digits"),
         ({"checksums": {"interactions.parquet": 3}}, "key checksums is .*, expected an object"),
         ({"checksums": {}}, r"checksums: key interactions\.parquet is missing"),
     ],
