@@ -161,6 +161,4 @@ def test_a_page_fits_a_phone(visit, path):
 
 def test_search_finds_a_word(visit):
     page = visit("search.html?q=curriculum")
-    page.wait_for_selector("#search-results li a")
-    links = page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
-    assert any("notation.html" in link for link in links)
+    page.wait_for_selector("#search-results li a[href*='notation.html']")  # the list grows one page at a time
