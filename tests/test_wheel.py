@@ -41,7 +41,8 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_library_its_results_and_nothing_else(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    library = {path.relative_to(ROOT).as_posix() for path in (ROOT / "rclrec_mini").rglob("*.py")}
+    files = [path for kind in ("*.py", "*.js", "*.css") for path in (ROOT / "rclrec_mini").rglob(kind)]
+    library = {path.relative_to(ROOT).as_posix() for path in files}
     results = ROOT / "benchmarks" / "results"
     assert held == library | {f"rclrec_mini/results/{path.relative_to(results)}" for path in results.rglob("*.json")}
 
