@@ -10,6 +10,7 @@ from torch import Tensor
 from rclrec_mini.data.prepared import read_manifest
 from rclrec_mini.data.schema import PURCHASE, TRUTH, USERS
 from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
+from rclrec_mini.files import InputError
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
@@ -34,7 +35,12 @@ class Materials:
         """
         data = Path(data)
         sequences = Sequences.load(data)
-        data_hash = read_manifest(data)["content_hash"]
+        data_hash, catalog = read_manifest(data)["content_hash"], Catalog.load(ids)
+        if catalog.data_hash != data_hash:
+            raise InputError(
+                f"{ids}: data_hash is {catalog.data_hash!r}, expected {data_hash!r}, the content_hash of {data}: "
+                "made from other data"
+            )
         truth = data / "truth.parquet"
         told = truth.exists() or truth.name in read_manifest(data)["checksums"]
         journey = read_table(truth, TRUTH)["journey"].to_numpy().astype(np.int64) if told else None
@@ -42,7 +48,7 @@ class Materials:
             folder=data,
             sequences=sequences,
             split=split_last_purchase(sequences),
-            catalog=Catalog.load(ids, data_hash=data_hash),
+            catalog=catalog,
             profiles=_demographics(data / "users.parquet"),
             journey=None if journey is None else torch.from_numpy(journey),
             data_hash=data_hash,

@@ -139,25 +139,17 @@ class Catalog:
         write_json(folder / "catalog.json", head)
 
     @classmethod
-    def load(cls, folder: Path | str, *, data_hash: str | None = None) -> "Catalog":
+    def load(cls, folder: Path | str) -> "Catalog":
         """Read a catalogue that `save` wrote. The trie is rebuilt from the codes, so the two cannot disagree.
 
-        Args:
-            folder: what `save` was given.
-            data_hash: content_hash of the data set it is to be used with; None skips that check.
-
         Raises:
-            InputError: a file is missing, damaged or of another catalogue, or the data hash differs.
+            InputError: a file is missing, damaged or of another catalogue.
         """
         folder = Path(folder)
         path = folder / "catalog.json"
         head = read_record(path, HEAD)
         if head["format"] != FORMAT:
             raise InputError(f"{path}: key format is {head['format']}, expected {FORMAT}")
-        if data_hash is not None and head["data_hash"] != data_hash:
-            raise InputError(
-                f"{path}: data_hash is {head['data_hash']!r}, expected {data_hash!r}: made from other data"
-            )
         path = folder / "codes.safetensors"
         table = _read_codes(path)
         shape = (head["items"], head["levels"])

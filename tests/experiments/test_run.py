@@ -98,7 +98,7 @@ def test_only_purchases_fine_tune_and_no_target_leaks(folders):
 
 def test_ids_of_other_data_are_refused(folders, tmp_path):
     write_prepared(preset("tiny", users=67, seed=1), tmp_path / "data")
-    with pytest.raises(InputError, match="hash"):
+    with pytest.raises(InputError, match=r"ids: data_hash is .*, the content_hash of .*data: made from other data"):
         Materials.load(tmp_path / "data", folders[1])
 
 
