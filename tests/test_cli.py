@@ -73,6 +73,11 @@ def test_the_version(capsys):
             ["evaluate", "--run", "r", "--data", "d", "--out", "r/x.csv"],
             ["r/x.csv: found the input r in the same"],
         ),
+        (["export", "--data", "d", "--out", "x.js"], ["--run: found none, expected at least 1"]),
+        (["export", "--run", "r", "--data", "d", "--out", "x.txt"], ["--out: found x.txt", ".json or .js"]),
+        (["export", "--run", "r", "--run", "a/r", "--data", "d", "--out", "x.js"], ["--run: found r twice"]),
+        (["export", "--run", "a=r", "--data", "d", "--out", "x.js", "--users", "0"], ["--users: found 0"]),
+        (["export", "--run", "a=r", "--data", "d", "--out", "x.js"], ["r/experiment.json: file not found"]),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(args, words, tmp_path, monkeypatch, capsys):
@@ -252,6 +257,20 @@ def test_recommend_writes_files(trained, tmp_path, capsys):
     (tmp_path / "mine.csv").write_text("my own\n")
     assert main(["recommend", *trained, "--all-users", "--out", str(tmp_path / "mine.csv")]) == 2
     assert (tmp_path / "mine.csv").read_text() == "my own\n"
+
+
+@pytest.mark.slow
+def test_export_writes_one_file(trained, tmp_path, capsys):
+    _, run, *data = trained
+    out = tmp_path / "live.json"
+    assert main(["export", "--run", run, "--run", f"again={run}", *data, "--users", "5", "--out", str(out)]) == 0
+    assert f"{out}: run, again, 5 users, " in capsys.readouterr().out
+    models = read_json(out)["models"]
+    assert list(models) == ["run", "again"] and models["run"]["tensors"] == models["again"]["tensors"]
+    assert main(["export", "--run", run, *data, "--out", str(out)]) == 0  # an earlier export may be replaced
+    (tmp_path / "mine.js").write_text("const mine = 1;")
+    assert main(["export", "--run", run, *data, "--out", str(tmp_path / "mine.js")]) == 2
+    assert (tmp_path / "mine.js").read_text() == "const mine = 1;"
 
 
 @pytest.mark.slow

