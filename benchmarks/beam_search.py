@@ -36,7 +36,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from rclrec_mini.data.sequences import Batch, Sequences
-from rclrec_mini.decoding.beam_search import GenerativeModel, beam_search
+from rclrec_mini.decoding.beam_search import beam_search
+from rclrec_mini.decoding.trie_walk import GenerativeModel
 from rclrec_mini.files import write_json
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
 from rclrec_mini.models.curriculum import RecentK

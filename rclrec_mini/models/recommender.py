@@ -2,7 +2,7 @@
 
 A method learns in two stages: from all events (`pretraining`), then from purchases alone (`forward`). It ranks in one
 of two ways: as an `ItemRecommender` it scores every item of the catalogue, exactly; as a generative one
-(`decoding.beam_search.GenerativeModel`) it writes semantic ids.
+(`decoding.trie_walk.GenerativeModel`) it writes semantic ids.
 """
 
 from typing import Protocol

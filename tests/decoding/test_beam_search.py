@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rclrec_mini.data.sequences import Batch
-from rclrec_mini.decoding.beam_search import beam_search, first_best, log_softmax_at
+from rclrec_mini.decoding.beam_search import beam_search, first_best
+from rclrec_mini.decoding.trie_walk import log_softmax_at
 from rclrec_mini.files import InputError
 from rclrec_mini.semantic_ids.catalog import Catalog
 
