@@ -12,6 +12,7 @@ Both stages resume where they were stopped; an unfinished run is refused by what
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -125,13 +126,6 @@ def train_stage(
     rows: np.ndarray, run: Path | str, *, progress: bool,
 ) -> TrainResult:  # fmt: skip
     """Train `stage` on the samples at `rows`; `model`, which it holds, is what ranks the validation targets."""
-    validation = materials.validation(config.validation_targets)
-
-    def evaluate(_: nn.Module) -> dict[str, float]:
-        items = rank(model, materials.sequences, materials.catalog, validation, beams=config.beams)
-        scores = evaluate_rankings(items, materials.sequences.item[validation])
-        return {name: float(values.mean()) for name, values in scores.items()}
-
     settings = describe(config)
     del settings["pretrain"], settings["finetune"]
     return train(
@@ -140,10 +134,18 @@ def train_stage(
         rows=rows,
         config=dataclasses.replace(training, seed=config.seed),
         run=run,
-        evaluate=evaluate,
+        evaluate=lambda _: validate(model, materials, n=config.validation_targets, beams=config.beams),
         settings={**settings, "data_hash": materials.data_hash},
         progress=progress,
     )
+
+
+def validate(model: nn.Module, materials: Materials, *, n: int, beams: int) -> dict[str, float]:
+    """Means of all metrics over n validation targets (0: all)."""
+    rows = materials.validation(n)
+    items = rank(model, materials.sequences, materials.catalog, rows, beams=beams)
+    scores = evaluate_rankings(items, materials.sequences.item[rows])
+    return {name: float(values.mean()) for name, values in scores.items()}
 
 
 def describe(config: ExperimentConfig) -> dict[str, Any]:
@@ -186,15 +188,26 @@ def run_experiment(
 
 def _claim(out: Path, config: ExperimentConfig, materials: Materials, ids: Path) -> None:
     """Make `out` the run folder of this config and data, unless it is already."""
-    settings, record = {**describe(config), "data_hash": materials.data_hash}, out / "experiment.json"
-    check_apart(out)
+    settings = {**describe(config), "data_hash": materials.data_hash}
     clear_leftovers(out.parent, out.name)
+    if not (out / "experiment.json").exists():  # refuses a misfit
+        METHODS[method_name(config.model)].second(config.model, materials, _fresh(config, materials))
+    write_run_folder(out, settings, materials, inputs=(materials.folder, ids))
+
+
+def write_run_folder(out: Path, settings: Mapping[str, Any], materials: Materials, *, inputs: Iterable[Path]) -> None:
+    """Make `out` a run folder with these settings and the catalogue, unless it is already.
+
+    Raises:
+        InputError: it holds a run with other settings, or anything else.
+    """
+    record = out / "experiment.json"
+    check_apart(out)
     if record.exists():
         return check_same_settings(record, settings)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: found a folder that is not empty and holds no run, expected none")
-    METHODS[method_name(config.model)].second(config.model, materials, _fresh(config, materials))  # refuses a misfit
-    with whole_folder(out, inputs=(materials.folder, ids)) as folder:
+    with whole_folder(out, inputs=tuple(inputs)) as folder:
         (folder / "ids").mkdir()
         materials.catalog.write(folder / "ids")
         write_json(folder / record.name, settings)
@@ -210,6 +223,7 @@ def load_run(run: Path | str, data: Path | str) -> tuple[nn.Module, ExperimentCo
     record = run / "experiment.json"
     settings = read_record(record, {"data_hash": str}, more=True)
     data_hash = settings.pop("data_hash")
+    settings.pop("post_training", None)  # what became of the model since, see experiments/post_train.py
     materials = Materials.load(data, run / "ids")
     if materials.data_hash != data_hash:
         raise InputError(f"{data}: content_hash is {materials.data_hash}, the run {run} was trained on {data_hash}")

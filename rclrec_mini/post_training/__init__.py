@@ -1,0 +1,1 @@
+"""Post-training: a trained generative model learns from what it would recommend (ReRe, S-DPO)."""

@@ -1,0 +1,97 @@
+"""Groups: the G items for one history that the policy is rewarded for, found in one of three ways.
+
+    beam     the G best of constrained beam search: distinct and hard, but no sample of the policy (as in ReRe)
+    sample   G independent draws from the policy: exact, and often the same item again
+    gumbel   G draws without replacement, by Gumbel noise added on the way down (stochastic beam search, Kool et al.
+             2019): distinct, and exact through importance weights
+
+Every member has a weight, with which sum_i w_i f(i) estimates the expectation of f under the policy: 1 / G for draws;
+for gumbel pi_i / q_i, where q_i = 1 - exp(-exp(log pi_i - kappa)) is the probability that i is drawn when kappa is the
+largest perturbed log-probability among those left out; and 1 / G for beams, where it estimates nothing.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rclrec_mini.data.sequences import Batch
+from rclrec_mini.decoding.beam_search import beam_search, first_best
+from rclrec_mini.decoding.trie_walk import GenerativeModel, TrieWalk
+from rclrec_mini.semantic_ids.catalog import Catalog
+
+Sampling = Literal["beam", "sample", "gumbel"]
+
+
+class Group(NamedTuple):
+    """items (B, G), the most likely first where they are distinct; 0 where not `valid` (B, G), as the catalogue or the
+    beams held fewer; weight (B, G), 0 there."""
+
+    items: Tensor
+    valid: Tensor
+    weight: Tensor
+
+
+@torch.no_grad()
+def draw(model: GenerativeModel, batch: Batch, catalog: Catalog, *, size: int, sampling: Sampling) -> Group:
+    """The group of each history. Random numbers come from torch's global generator."""
+    if sampling == "gumbel":
+        return _gumbel(model, batch, catalog, size)
+    if sampling == "beam":
+        items = beam_search(model, batch, catalog, beams=size, k=size)[0].clone()  # a tensor that autograd may keep
+    else:
+        items = _sampled(model, batch, catalog, size)
+    valid = items >= 0
+    return Group(items.clamp(min=0), valid, valid / valid.sum(1, keepdim=True).clamp(min=1))
+
+
+def with_target(group: Group, target: Tensor) -> Group:
+    """The group with its last member replaced by the target (B,) where it lacks it."""
+    lacks = ~((group.items == target[:, None]) & group.valid).any(1)
+    last = torch.arange(group.items.shape[1], device=target.device) == group.items.shape[1] - 1
+    put = lacks[:, None] & last
+    valid = group.valid | put
+    return Group(torch.where(put, target[:, None], group.items), valid, valid / valid.sum(1, keepdim=True))
+
+
+def _sampled(model: GenerativeModel, batch: Batch, catalog: Catalog, size: int) -> Tensor:
+    """Independent draws, each beam taking one child at every level: (B, G)"""
+    walk = TrieWalk(model, batch, catalog)
+    for level in range(catalog.levels):
+        p = walk.expand().softmax(-1)  # (B, W, C)
+        if level == 0:
+            walk.take(torch.multinomial(p[:, 0], size, replacement=True))
+        else:
+            child = torch.multinomial(p.flatten(0, 1), 1).view(p.shape[:2])
+            walk.take(torch.arange(size, device=p.device) * p.shape[-1] + child)
+    return walk.items()
+
+
+def _gumbel(model: GenerativeModel, batch: Batch, catalog: Catalog, size: int) -> Group:
+    """Stochastic beam search: the beams with the largest perturbed log-probabilities, one more than asked for."""
+    walk = TrieWalk(model, batch, catalog)
+    log_p = perturbed = torch.zeros_like(walk.score)  # of each beam under the constrained policy (B, W)
+    for _ in range(catalog.levels):
+        children = (log_p.unsqueeze(-1) + walk.expand().log_softmax(-1)).nan_to_num(nan=float("-inf"))  # (B, W, C)
+        noise = torch.rand_like(children).clamp(min=torch.finfo(children.dtype).tiny)
+        raised = given_maximum(children - (-noise.log()).log(), perturbed)
+        place = first_best(raised.flatten(1), size + 1)
+        log_p, perturbed = children.flatten(1).gather(1, place), raised.flatten(1).gather(1, place)
+        walk.take(place)
+    order = perturbed.argsort(dim=1, descending=True)
+    items, log_p = walk.items().gather(1, order)[:, :size], log_p.gather(1, order)[:, :size]
+    kappa = (
+        perturbed.gather(1, order)[:, size:] if order.shape[1] > size else log_p.new_full((len(order), 1), -torch.inf)
+    )
+    drawn = -torch.expm1(-(log_p - kappa).exp())  # 1 where nothing was left out
+    valid = (items >= 0) & (log_p > float("-inf"))
+    return Group(items.clamp(min=0), valid, torch.where(valid, log_p.exp() / drawn, 0.0))
+
+
+def given_maximum(perturbed: Tensor, maximum: Tensor) -> Tensor:
+    """Gumbel variables of siblings (..., C), given that their largest is `maximum` (...): Kool et al., appendix B.3."""
+    largest = perturbed.amax(-1, keepdim=True)
+    maximum = maximum.unsqueeze(-1)
+    v = maximum - perturbed + torch.log1p(-(perturbed - largest).exp())  # -inf where it is the largest
+    raised = maximum - v.clamp(min=0) - torch.log1p((-v.abs()).exp())
+    return raised.nan_to_num(nan=float("-inf"))

@@ -1,0 +1,35 @@
+"""The policy: log-probabilities of items under a generative model, token by token and with gradients.
+
+At a node of the trie a model gives each child a mass (decoding/trie_walk.py). Constrained decoding can only go to
+children that exist, so what it samples from is the *constrained* policy, whose probabilities at a node sum to 1:
+
+    log pi(z_l | z_<l) = log mass(child) - log sum over children of mass
+
+The *free* one, log mass(child) - log mass(node), counts what the model gives to tuples that are no item as lost; its
+sum over l is the item's log-likelihood, which supervised training maximises. Where an item is forced, with one child
+only, the constrained policy says 0.
+"""
+
+import torch
+from torch import Tensor
+
+from rclrec_mini.data.sequences import Batch
+from rclrec_mini.decoding.trie_walk import GenerativeModel, TrieWalk
+from rclrec_mini.semantic_ids.catalog import Catalog
+
+
+def token_log_probs(
+    model: GenerativeModel, batch: Batch, catalog: Catalog, items: Tensor, *, constrained: bool = True
+) -> Tensor:
+    """log pi of each token of G items a user, the history being encoded once: items (B, G) -> (B, G, L)"""
+    walk, codes, tokens = TrieWalk(model, batch, catalog), catalog.codes[items], []
+    beam = torch.arange(items.shape[1], device=items.device)
+    for level in range(catalog.levels):
+        masses = walk.expand()  # (B, 1 | G, C)
+        whole = masses.logsumexp(-1) if constrained else walk.score
+        node = walk.node.expand_as(items)
+        slot = catalog.child_of(level, node, codes[..., level]) - walk.child[..., 0]
+        place = slot if level == 0 else beam * masses.shape[-1] + slot
+        walk.take(place)
+        tokens.append(walk.score - whole)
+    return torch.stack(tokens, dim=-1)
