@@ -15,7 +15,17 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ["data", "semantic_ids", "models", "training", "decoding", "evaluation", "experiments", "views"]
+FOLDERS = [
+    "data",
+    "semantic_ids",
+    "models",
+    "training",
+    "decoding",
+    "post_training",
+    "evaluation",
+    "experiments",
+    "views",
+]
 LAYERS = ["files", "checks", "records", *FOLDERS, "cli"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = sorted((ROOT / "rclrec_mini").rglob("*.py"))

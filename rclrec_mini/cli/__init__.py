@@ -14,9 +14,11 @@ from rclrec_mini.cli.data import prepare, simulate, tokenize
 from rclrec_mini.cli.flags import with_flag
 from rclrec_mini.cli.models import evaluate, recommend, reproduce, train
 from rclrec_mini.cli.pages import export
+from rclrec_mini.cli.post_train import post_train
 from rclrec_mini.files import InputError
 
-VERBS = {verb.__name__: verb for verb in (simulate, prepare, tokenize, train, evaluate, recommend, reproduce, export)}
+JOURNEY = (simulate, prepare, tokenize, train, post_train, evaluate, recommend, reproduce, export)
+VERBS = {verb.__name__.replace("_", "-"): verb for verb in JOURNEY}
 
 
 def usage() -> str:

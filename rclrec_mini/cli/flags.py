@@ -23,7 +23,7 @@ def parse(verb: Callable, options: type[Options], args: Sequence[str], **keyword
     import tyro
 
     complaint = io.StringIO()
-    name = verb.__name__
+    name = verb.__name__.replace("_", "-")
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(

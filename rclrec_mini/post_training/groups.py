@@ -72,7 +72,9 @@ def _gumbel(model: GenerativeModel, batch: Batch, catalog: Catalog, size: int) -
     walk = TrieWalk(model, batch, catalog)
     log_p = perturbed = torch.zeros_like(walk.score)  # of each beam under the constrained policy (B, W)
     for _ in range(catalog.levels):
-        children = (log_p.unsqueeze(-1) + walk.expand().log_softmax(-1)).nan_to_num(nan=float("-inf"))  # (B, W, C)
+        children = (log_p.unsqueeze(-1) + walk.expand().log_softmax(-1)).nan_to_num(
+            nan=-torch.inf, neginf=-torch.inf
+        )  # (B, W, C)
         noise = torch.rand_like(children).clamp(min=torch.finfo(children.dtype).tiny)
         raised = given_maximum(children - (-noise.log()).log(), perturbed)
         place = first_best(raised.flatten(1), size + 1)
@@ -94,4 +96,4 @@ def given_maximum(perturbed: Tensor, maximum: Tensor) -> Tensor:
     maximum = maximum.unsqueeze(-1)
     v = maximum - perturbed + torch.log1p(-(perturbed - largest).exp())  # -inf where it is the largest
     raised = maximum - v.clamp(min=0) - torch.log1p((-v.abs()).exp())
-    return raised.nan_to_num(nan=float("-inf"))
+    return raised.nan_to_num(nan=-torch.inf, neginf=-torch.inf)

@@ -1,0 +1,124 @@
+"""Likelihoods against the whole catalogue, and each way of drawing a group against the policy that it draws from."""
+
+import pytest
+import torch
+from conftest import ITEMS
+from torch.testing import assert_close
+
+from rclrec_mini.decoding.beam_search import beam_search
+from rclrec_mini.post_training.groups import draw, given_maximum, with_target
+from rclrec_mini.post_training.likelihood import token_log_probs
+
+
+def everything(batch):
+    return torch.arange(ITEMS).expand(len(batch), ITEMS)
+
+
+def policy(model, batch, catalog):
+    """pi of every item (B, N)"""
+    with torch.no_grad():
+        return token_log_probs(model, batch, catalog, everything(batch)).sum(-1).exp()
+
+
+def test_the_constrained_policy_sums_to_one_and_the_free_one_is_the_likelihood(model, batch, catalog):
+    assert_close(policy(model, batch, catalog).sum(1), torch.ones(len(batch), dtype=torch.float64))
+    free = token_log_probs(model, batch, catalog, everything(batch), constrained=False).sum(-1)
+    items, scores = beam_search(model, batch, catalog, beams=ITEMS, k=ITEMS)
+    assert_close(free.gather(1, items.clone()), scores.clone())
+    assert (free.exp().sum(1) < 1).all()
+
+
+def test_an_item_that_is_forced_is_certain(model, batch, catalog):
+    tokens = token_log_probs(model, batch, catalog, everything(batch))
+    assert_close(tokens[:, 4, 1:], torch.zeros_like(tokens[:, 4, 1:]))  # (1, 1, 1) is alone below (1,)
+    assert (tokens[:, 0] < 0).all()
+
+
+def test_items_may_come_in_any_order_and_more_than_once(model, batch, catalog):
+    items = torch.randint(ITEMS, (len(batch), 13), generator=torch.Generator().manual_seed(0))
+    all_items = token_log_probs(model, batch, catalog, everything(batch))
+    expected = all_items.gather(1, items[..., None].expand(-1, -1, 3))
+    assert_close(token_log_probs(model, batch, catalog, items), expected)
+
+
+def test_the_gradient_is_that_of_finite_differences(model, batch, catalog):
+    weight = model.backbone.token_embedding.weight
+    items = torch.tensor([[0, 5]]).expand(len(batch), 2)
+
+    def total():
+        return token_log_probs(model, batch, catalog, items).sum()
+
+    gradient = torch.autograd.grad(total(), list(model.parameters()), allow_unused=True)
+    assert all(g.isfinite().all() for g in gradient if g is not None)
+    (gradient,) = torch.autograd.grad(total(), weight)
+    for place in ((0, 3), (5, 11), (7, 25)):
+        values = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                weight[place] += step
+                values.append(total().item())
+                weight[place] -= step
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(gradient[place].item(), rel=1e-4, abs=1e-7)
+
+
+def test_beams_are_the_best_items(model, batch, catalog):
+    group = draw(model, batch, catalog, size=4, sampling="beam")
+    assert_close(group.items, beam_search(model, batch, catalog, beams=4, k=4)[0].clone())
+    assert_close(group.weight, torch.full((len(batch), 4), 0.25))
+    more = draw(model, batch, catalog, size=11, sampling="beam")
+    assert more.valid.sum(1).tolist() == [ITEMS] * len(batch)
+    assert_close(more.weight.sum(1), torch.ones(len(batch)))
+
+
+def test_draws_follow_the_policy(model, batch, catalog):
+    torch.manual_seed(0)
+    n = 40_000
+    group = draw(model, batch, catalog, size=n, sampling="sample")
+    found = torch.stack([(group.items == item).double().mean(1) for item in range(ITEMS)], dim=1)
+    p = policy(model, batch, catalog)
+    assert ((found - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
+
+
+def test_gumbel_draws_are_distinct_and_their_weights_unbiased(model, batch, catalog):
+    torch.manual_seed(0)
+    n, f = 500, torch.tensor([3.0, -1.0, 0.5, 7.0, -2.0, 1.0, 11.0]).double()
+    estimates, first = [], torch.zeros(len(batch), ITEMS)
+    for _ in range(n):
+        group = draw(model, batch, catalog, size=3, sampling="gumbel")
+        assert all(len(set(row)) == 3 for row in group.items.tolist())
+        estimates.append((group.weight * f[group.items]).sum(1))
+        first[torch.arange(len(batch)), group.items[:, 0]] += 1 / n
+    p, estimates = policy(model, batch, catalog), torch.stack(estimates)
+    error = estimates.std(0) / n**0.5
+    assert ((estimates.mean(0) - p @ f).abs() < 5 * error).all()
+    assert ((first - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()  # the first is a plain draw
+
+
+def test_gumbel_of_the_whole_catalogue_is_the_policy(model, batch, catalog):
+    group = draw(model, batch, catalog, size=11, sampling="gumbel")
+    assert group.valid.sum(1).tolist() == [ITEMS] * len(batch)
+    p = policy(model, batch, catalog)
+    assert_close(group.weight, p.gather(1, group.items) * group.valid, check_dtype=False)
+
+
+def test_siblings_keep_their_order_and_their_largest_is_given():
+    perturbed = torch.tensor([[0.3, -2.0, float("-inf"), 1.7]]).double()
+    raised = given_maximum(perturbed, torch.tensor([-0.4]).double())
+    assert raised.amax().item() == pytest.approx(-0.4)
+    assert raised.argsort().tolist() == perturbed.argsort().tolist()
+    assert raised[0, 2] == float("-inf")
+    # by definition: -log(exp(-maximum) - exp(-largest) + exp(-g))
+    for before, after in zip(perturbed[0, :2], raised[0, :2], strict=True):
+        expected = -torch.log(torch.tensor(0.4).double().exp() - torch.tensor(-1.7).double().exp() + (-before).exp())
+        assert_close(after, expected)
+
+
+def test_the_target_takes_the_last_place_where_it_is_missing(model, batch, catalog):
+    group = draw(model, batch, catalog, size=3, sampling="beam")
+    lacking = torch.tensor([next(i for i in range(ITEMS) if i not in row) for row in group.items.tolist()])
+    lacks = torch.arange(len(batch)) % 2 == 1
+    target = torch.where(lacks, lacking, group.items[:, 1])
+    added = with_target(group, target)
+    assert (added.items == target[:, None]).sum(1).tolist() == [1] * len(batch)
+    assert torch.equal(added.items[~lacks], group.items[~lacks])
+    assert torch.equal(added.items[lacks, :2], group.items[lacks, :2])
