@@ -209,8 +209,8 @@ def users_of(path: Path | None) -> list[str]:
 
 
 def reproduce(args: Sequence[str]) -> None:
-    """Table 1, Table 2 or Figure 3 of the paper, or a curriculum over the pointing backbone: every row over seeds,
-    resumed where it was stopped."""
+    """Table 1, Table 2 or Figure 3 of the paper, a curriculum over the pointing backbone, or post-training: every row
+    over seeds, resumed where it was stopped."""
     from tyro.conf import Positional
 
     from rclrec_mini.experiments import reports, studies, tables
@@ -219,7 +219,7 @@ def reproduce(args: Sequence[str]) -> None:
 
     @dataclass(frozen=True, kw_only=True)
     class Reproduce:
-        table: Positional[Literal["table1", "table2", "figure3", "pointing"]]
+        table: Positional[Literal["table1", "table2", "figure3", "pointing", "rere"]]
         """what to reproduce; they share what runs they can"""
         out: Path
         """the folder of the study, where runs and reports go; the same for all of them"""

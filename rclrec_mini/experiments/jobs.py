@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.evaluation.recovery import attention_entropy, attention_recovery
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import RCLRecConfig
+from rclrec_mini.experiments.post_train import PostTrainConfig, post_train
+from rclrec_mini.experiments.post_train import describe as describe_post
 from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, pretrained
 from rclrec_mini.files import InputError, whole_file, write_json
 from rclrec_mini.records import read_line, read_record
 from rclrec_mini.training.checkpoints import provenance
+from rclrec_mini.training.trainer import TrainResult
 
 RESULT = {
     "config": dict, "validation": dict[str, float | None], "steps": int, "best_step": int, "seconds": float,
@@ -42,6 +45,14 @@ class Job:
     ids: Path
     from_stage_one: Path | None = None  # its weights; None: this is stage one
     ranks: bool = True  # also rank the test targets
+    post: PostTrainConfig | None = None  # post-training, which goes on from stage two
+    from_stage_two: Path | None = None  # the job whose model that is
+    judge: "Job | None" = None  # the job of what scores items for it
+
+    def described(self) -> dict[str, Any]:
+        """Its config as JSON values."""
+        post = {"post_training": describe_post(self.post)} if self.post else {}
+        return {**describe(self.config), **post}
 
 
 def run_jobs(jobs: list[Job], title: str, workers: int, threads: int) -> None:
@@ -78,7 +89,7 @@ def is_done(job: Job) -> bool:
     record = job.folder / "result.json"
     if not record.exists():
         return False
-    if read_result(job.folder)["config"] != json.loads(json.dumps(describe(job.config))):
+    if read_result(job.folder)["config"] != json.loads(json.dumps(job.described())):
         raise InputError(f"{record}: found the result of another config, expected this one or none")
     return True
 
@@ -100,12 +111,8 @@ def load_materials(data: Path, ids: Path) -> Materials:
 def run_job(job: Job, *, progress: bool = False) -> None:
     """Train, rank the test targets, and write ranks.safetensors and, last, result.json."""
     materials = load_materials(job.data, job.ids)
-    if job.from_stage_one is None:
-        run = job.folder
-        model, result = pretrained(job.config, materials, run, progress=progress)
-    else:
-        run = job.folder / "finetune"
-        model, result = finetune(job.config, materials, run, pretrained=job.from_stage_one, progress=progress)
+    run = run_of(job)
+    model, result = trained(job, materials, progress=progress)
     if job.ranks:
         values = test_values(model, materials, job)
         with whole_file(job.folder / "ranks.safetensors") as partial:
@@ -116,18 +123,39 @@ def run_job(job: Job, *, progress: bool = False) -> None:
     write_json(
         job.folder / "result.json",
         {
-            "config": describe(job.config),
+            "config": job.described(),
             "validation": result.metrics,
             **{name: getattr(result, name) for name in ("steps", "best_step", "stopped_early", "seconds")},
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "log": means_of_log(lines),
             "curve": [{"step": line["step"], "seconds": line["seconds"], **line["validation"]} for line in evaluations],
+            **({"training": [line for line in lines if "loss" in line]} if job.post else {}),
             **attention_of(model, materials),
             "data_hash": materials.data_hash,
             "device": str(next(model.parameters()).device),
             **provenance(),
         },
     )
+
+
+def run_of(job: Job) -> Path:
+    """The folder of the job's run of training/trainer.py."""
+    if job.post:
+        return job.folder / "post_training"
+    return job.folder / "finetune" if job.from_stage_one else job.folder
+
+
+def trained(job: Job, materials: Materials, *, progress: bool = False) -> tuple[nn.Module, TrainResult]:
+    """The model of a job, in eval mode, and how its run ended; what has been trained is read back."""
+    run = run_of(job)
+    if job.post:
+        before = replace(job, post=None, folder=job.from_stage_two, judge=None)
+        model, _ = trained(before, materials)
+        judge = trained(job.judge, materials)[0] if job.judge else None
+        return model, post_train(model, job.post, materials, run, judge=judge, progress=progress)
+    if job.from_stage_one:
+        return finetune(job.config, materials, run, pretrained=job.from_stage_one, progress=progress)
+    return pretrained(job.config, materials, run, progress=progress)
 
 
 def test_values(model: nn.Module, materials: Materials, job: Job) -> dict[str, np.ndarray]:

@@ -145,6 +145,8 @@ def opponent(
     table: str, name: str, scores: Mapping[str, Mapping[str, np.ndarray]], rows: Mapping[str, Row]
 ) -> str | None:
     """The row that `name` is compared with, one of those trained."""
+    if table == "rere":
+        return rows[name].base if name in rows else None
     if table == "pointing":
         return table if name != table and table in rows else None
     if table != "table1":
@@ -189,6 +191,8 @@ def of_runs(
     entropies = [run["attention_entropy"] for run in runs.values() if "attention_entropy" in run]
     if entropies:
         found["attention_entropy"] = np.mean(entropies, axis=0).tolist()
+    if row.post:
+        found["training"] = mean_curve([run["training"] for run in runs.values()])
     if "precision" in values:
         known = ~np.isnan(values["precision"]).any(axis=0)
         found["journey"] = {

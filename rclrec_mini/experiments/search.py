@@ -31,6 +31,7 @@ class Search:
     dropout: tuple[float, ...] = (0.0, 0.2)  # shares of activations dropped; the first while rates are tried
     share: float = 0.5  # of stage one's steps that a trial is given
     finetune_lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3)  # peak learning rates of stage two
+    post_lr: tuple[float, ...] = (3e-5, 1e-4, 3e-4)  # peak learning rates of post-training
     seed: int = 0  # of all its runs
 
 
@@ -80,8 +81,8 @@ def of_first(job: Job) -> dict[str, Any]:
 
 def of_second(job: Job) -> dict[str, Any]:
     """What search.json says of a trial of stage two."""
-    result = read_result(job.folder)
-    return {"lr": job.config.finetune.lr, "best_step": result["best_step"], **result["validation"]}
+    result, training = read_result(job.folder), job.post.training if job.post else job.config.finetune
+    return {"lr": training.lr, "best_step": result["best_step"], **result["validation"]}
 
 
 def record(folder: Path, points: list[dict[str, Any]], monitor: str) -> None:

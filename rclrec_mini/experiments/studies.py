@@ -1,12 +1,13 @@
 """Tables 1 and 2 and Figure 3 of the paper on one protocol: what `rclrec reproduce` calls.
 
-A row of a table is a method with its settings; it is trained with several seeds in four steps, each a set of jobs
+A row of a table is a method with its settings; it is trained with several seeds in steps, each a set of jobs
 that are resumed one by one and may run side by side (search.py tells what is searched and what it costs):
 
     search       stage one of each method, short, at several learning rates and dropouts, one seed
     stage one    with the point that validation chose, every seed; rows that agree on it share it
     stage two    of each row at several learning rates, one seed
     rows         stage two with the rate that validation chose, the other seeds; all test targets are ranked
+    after        the rows of table rere that go on from others, in the same two steps
 
     out/
       study.json                   what the folder belongs to: data, ids, search
@@ -41,7 +42,7 @@ from rclrec_mini.experiments.search import (
     record,
     trial,
 )
-from rclrec_mini.experiments.tables import Row, rows_of
+from rclrec_mini.experiments.tables import JUDGE, Row, rows_of
 from rclrec_mini.files import InputError, file_name, write_json
 from rclrec_mini.records import read_record
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -121,13 +122,19 @@ class Study:
         return self.out / "rows" / file_name(name)
 
     def job(self, name: str, row: Row, seed: int, lr: float | None = None) -> Job:
-        """Stage two of a row; `lr` as in `row`."""
-        config = self.config(row, seed)
-        lr = lr or chosen(self.row_folder(name)).get("lr", config.finetune.lr)
-        tuned = replace(config, finetune=replace(config.finetune, lr=lr))
-        return Job(
-            f"{name}, seed {seed}", self.row(name, seed, lr if self.search else None), tuned, self.data, self.ids,
-            from_stage_one=self.stage_one(config),
+        """Stage two of a row, or its post-training; `lr` as in `row`."""
+        config, post = self.config(row, seed), row.post
+        lr = lr or chosen(self.row_folder(name)).get("lr", (post.training if post else config.finetune).lr)
+        folder, title = self.row(name, seed, lr if self.search else None), f"{name}, seed {seed}"
+        if post is None:
+            tuned = replace(config, finetune=replace(config.finetune, lr=lr))
+            return Job(title, folder, tuned, self.data, self.ids, from_stage_one=self.stage_one(config))
+        before = self.job(row.base, replace(row, base=None, post=None), seed)
+        few = {"validation_targets": config.validation_targets, "beams": config.beams, "seed": seed}
+        return replace(
+            before, name=title, folder=folder, from_stage_two=before.folder,
+            post=replace(post, training=replace(post.training, lr=lr), **few),
+            judge=self.job(JUDGE, rows_of("rere")[JUDGE], seed) if row.judged else None,
         )  # fmt: skip
 
 
@@ -183,10 +190,16 @@ def run_study(study: Study, rows: Mapping[str, Row], *, workers: int = 1, thread
     seeds = {*study.seeds, study.search.seed} if study.search else study.seeds
     first = [stage_one_job(study, study.config(row, seed)) for row in rows.values() for seed in sorted(seeds)]
     run_jobs(list({job.folder: job for job in first}.values()), "stage one", workers, threads)
+    after = {name: row for name, row in rows.items() if row.post}
+    supervised = {name: row for name, row in rows.items() if not row.post}
     if study.search is not None:
-        search_stage_two(study, rows, workers, threads)
-    second = [study.job(name, row, seed) for name, row in rows.items() for seed in study.seeds]
+        search_stage_two(study, supervised, workers, threads, study.search.finetune_lr)
+    second = [study.job(name, row, seed) for name, row in supervised.items() for seed in study.seeds]
     run_jobs(second, "stage two", workers, threads)
+    if study.search is not None:
+        search_stage_two(study, after, workers, threads, study.search.post_lr)
+    third = [study.job(name, row, seed) for name, row in after.items() for seed in study.seeds]
+    run_jobs(third, "post-training", workers, threads)
 
 
 def stage_one_job(study: Study, config: ExperimentConfig) -> Job:
@@ -215,10 +228,9 @@ def search_stage_one(study: Study, methods: Iterable[str], workers: int, threads
         record(folders[name], [of_first(job) for job in jobs], study.configs[name].pretrain.monitor)
 
 
-def search_stage_two(study: Study, rows: Mapping[str, Row], workers: int, threads: int) -> None:
+def search_stage_two(study: Study, rows: Mapping[str, Row], workers: int, threads: int, rates: Iterable[float]) -> None:
     """Every row at every learning rate, with the seed of the search."""
-    search = study.search
-    trials = {name: [study.job(name, row, search.seed, lr) for lr in search.finetune_lr] for name, row in rows.items()}
-    run_jobs(list(chain(*trials.values())), "search, stage two", workers, threads)
+    trials = {name: [study.job(name, row, study.search.seed, lr) for lr in rates] for name, row in rows.items()}
+    run_jobs(list(chain(*trials.values())), "search, stage two or after", workers, threads)
     for name, jobs in trials.items():
         record(study.row_folder(name), [of_second(job) for job in jobs], jobs[0].config.finetune.monitor)

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rclrec_mini.experiments.methods import BEHAVIORS, METHODS, TARGET, TIME, RCLRecConfig
+from rclrec_mini.experiments.post_train import PostTrainConfig
 from rclrec_mini.models.rclrec import LossConfig
+from rclrec_mini.post_training.rere import ReReConfig, RewardConfig
+from rclrec_mini.post_training.sdpo import SDPOConfig
 
 GENTLE = LossConfig(prefix_loss=0.1)
 REPAIRED = LossConfig(prefix_loss=0.1, supervision=1.0)
@@ -38,6 +41,29 @@ POINTING: dict[str, dict[str, Any]] = {  # table 2 over the pointing backbone
     "pointing, counting": {"selector": "counting", "loss": REPAIRED},
     "pointing, pointer's top-k": {"selector": "pointer", "loss": GENTLE},
 }
+REWARDS = {
+    "rule alone": RewardConfig(ranking=0.0),
+    "ranking alone": RewardConfig(rule=0.0),
+    "without the gate": RewardConfig(gate=False),
+    "semantic": RewardConfig(rule=0.0, ranking=0.0, semantic=1.0),
+    "collaborative": RewardConfig(rule=0.0, ranking=0.0, collaborative=1.0),
+}
+OBJECTIVES: dict[str, ReReConfig | SDPOConfig] = {  # after supervised training, each from the same weights
+    "ReRe": ReReConfig(),
+    **{f"ReRe, {name}": ReReConfig(reward=reward) for name, reward in REWARDS.items()},
+    "ReRe, target added": ReReConfig(add_target=True),
+    "ReRe, groups with signal": ReReConfig(dynamic=True),
+    "ReRe, mean alone": ReReConfig(std=False),
+    "ReRe, sampling": ReReConfig(sampling="sample"),
+    "ReRe, without replacement": ReReConfig(sampling="gumbel"),
+    "S-DPO, random": SDPOConfig(),
+    "S-DPO, popular": SDPOConfig(source="popular"),
+    "S-DPO, beam": SDPOConfig(source="beam"),
+    "DPO, random": SDPOConfig(negatives=1),
+}
+LITERAL, ALL_EVENTS = ("ReRe", "S-DPO, random", "S-DPO, beam"), "ReRe, all next items"
+SUPERVISED, JUDGE = {"pointing": "pointing", "RCLRec": "rclrec"}, "SASRec"  # rows that post-training starts from
+
 TAUGHT, POINTED = ("sasrec", "mbgen"), {"pointer": True}  # ours: baselines that are also had with a pointer
 COUNT = "frequency with decay"  # a plain count of the history, which every model has to beat
 TOLD = "oracle-k"  # is told the truth: no method can be compared with it
@@ -84,6 +110,26 @@ class Row:
 
     method: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None  # the row whose weights it goes on from, see experiments/post_train.py
+    post: PostTrainConfig | None = None  # and how
+
+    @property
+    def judged(self) -> bool:
+        """Whether it asks the row JUDGE for scores."""
+        objective = getattr(self.post, "objective", None)
+        return isinstance(objective, ReReConfig) and objective.reward.collaborative > 0
+
+
+def rere_rows() -> dict[str, Row]:
+    """Supervised models, what goes on from them (all ablations from the one that points), SASRec and TIGER."""
+    rows = {name: Row(method) for name, method in SUPERVISED.items()}
+    rows |= {METHODS[name].title: Row(name) for name in ("sasrec", "tiger")}
+    for base, method in SUPERVISED.items():
+        for name in OBJECTIVES if base == "pointing" else LITERAL:
+            rows[f"{base}, {name}"] = Row(method, base=base, post=PostTrainConfig(objective=OBJECTIVES[name]))
+        everything = PostTrainConfig(objective=OBJECTIVES["ReRe"], targets="all")
+        rows[f"{base}, {ALL_EVENTS}"] = Row(method, base=base, post=everything)
+    return rows
 
 
 def told(row: Row) -> list[str]:
@@ -93,12 +139,14 @@ def told(row: Row) -> list[str]:
 
 
 def rows_of(table: str, methods: Iterable[str] = METHODS) -> dict[str, Row]:
-    """The rows of `table1`, `table2`, `figure3` or `pointing`; table1 has one for each of `methods`, and
+    """The rows of `table1`, `table2`, `figure3`, `pointing` or `rere`; table1 has one for each of `methods`, and
     one more of those that may be taught to point."""
     if table == "table1":
         plain = {METHODS[name].title: Row(name) for name in methods}
         return plain | {f"{METHODS[name].title}, pointer": Row(name, POINTED) for name in methods if name in TAUGHT}
     if table == "pointing":
         return {name: Row("pointing", changes) for name, changes in POINTING.items()}
+    if table == "rere":
+        return rere_rows()
     variants = {"table2": TABLE2, "figure3": FIGURE3}[table]
     return {name: Row("rclrec", changes) for name, changes in variants.items()}

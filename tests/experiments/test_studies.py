@@ -13,6 +13,7 @@ from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test
 from rclrec_mini.experiments import jobs, reports, studies
+from rclrec_mini.experiments.post_train import digest
 from rclrec_mini.experiments.report_text import comma_separated, gained, markdown
 from rclrec_mini.experiments.reports import write_report
 from rclrec_mini.experiments.search import Search, at_point
@@ -277,3 +278,53 @@ def test_the_command(study, monkeypatch, capsys, tmp_path):
     assert json.loads((study.out / "figure3.json").read_text())["table"] == "figure3"
     assert main(["reproduce", "table1", "--collect", "--out", str(study.out)]) == 0
     assert (study.out / "table1.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def rere(study):
+    """Some rows of post-training, in few steps."""
+    rows = rows_of("rere")
+    names = ("pointing", "SASRec", "pointing, ReRe", "pointing, ReRe, collaborative", "pointing, S-DPO, beam")
+    short = dataclasses.replace(FINETUNING, batch_size=7)
+    few = {
+        name: dataclasses.replace(row, post=row.post and dataclasses.replace(row.post, training=short))
+        for name, row in ((name, rows[name]) for name in names)
+    }
+    study = dataclasses.replace(study, seeds=(0,))
+    run_study(study, few, threads=1)
+    return study, few
+
+
+def test_post_training_goes_on_from_the_row_it_names(rere):
+    study, rows = rere
+    before = study.job("pointing", rows["pointing"], 0)
+    for name in ("pointing, ReRe", "pointing, ReRe, collaborative", "pointing, S-DPO, beam"):
+        job = study.job(name, rows[name], 0)
+        assert job.from_stage_two == before.folder and job.config == before.config
+        assert job.post.training.lr == read_json(study.row_folder(name) / "search.json")["best"]["lr"]
+        assert (job.judge is None) == ("collaborative" not in name)
+        settings = read_json(job.folder / "post_training" / "config.json")
+        assert settings["policy"] == digest(jobs.trained(before, jobs.load_materials(job.data, job.ids))[0])
+    assert len({lr.name for lr in study.row_folder("pointing, ReRe").glob("lr*")}) == 3
+    at = study.row("pointing, ReRe", 0)
+    kept = snapshot(study.out)
+    run_study(study, rows, threads=1)  # nothing is done twice
+    assert snapshot(study.out) == kept and (at / "ranks.safetensors").exists()
+
+
+def test_the_report_of_post_training_compares_with_what_it_came_from(rere):
+    study, rows = rere
+    result = write_report(study, "rere", rows, preset_name="mini")
+    row = result["rows"]["pointing, ReRe"]
+    assert row["against"]["other"] == "pointing" and "against" not in result["rows"]["SASRec"]
+    assert {"signal", "hit", "reward", "kl", "distinct"} <= row["training"][0].keys()
+    assert row["config"]["post_training"]["objective"]["group"] == 16
+    assert row["seconds"] > result["rows"]["pointing"]["seconds"] - 1e-9
+    assert "ReRe" in markdown(result) and "collaborative" in comma_separated(result)
+
+
+def test_every_row_of_post_training_has_its_base():
+    rows = rows_of("rere")
+    assert {row.base for row in rows.values()} == {None, "pointing", "RCLRec"}
+    assert all(rows[row.base].method == row.method for row in rows.values() if row.base)
+    assert [name for name, row in rows.items() if row.judged] == ["pointing, ReRe, collaborative"]
