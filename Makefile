@@ -23,8 +23,7 @@ chapter: .venv/book.stamp  ## run and build one chapter in full, NAME=06_backbon
 
 test: .venv/test.stamp  ## run every test, the notebooks (fast mode) and the book's pages included
 	RCLREC_FAST=1 $(BUILD_BOOK) --path-output _build/fast
-	RCLREC_FAST=1 RCLREC_BOOK=_build/fast/_build/html $(BIN)/pytest
-	RCLREC_FAST=1 $(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks/*.ipynb
+	RCLREC_BOOK=_build/fast/_build/html $(BIN)/pytest
 
 quick: .venv/test.stamp  ## run the tests that take seconds
 	$(BIN)/pytest -m "not slow"

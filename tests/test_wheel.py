@@ -9,9 +9,11 @@ import venv
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 JOURNEY = [
     "simulate --preset tiny --users 67 --items 31 --out shop",
     "tokenize --data shop --out ids --levels 3 --codes 7",
@@ -47,23 +49,50 @@ def test_the_wheel_holds_the_library_its_results_and_nothing_else(wheel):
     assert held == library | {f"rclrec_mini/results/{path.relative_to(results)}" for path in results.rglob("*.json")}
 
 
-def test_the_journey_runs_from_the_wheel_alone(wheel, tmp_path):
-    empty, folder = tmp_path / "environment", tmp_path / "elsewhere"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory) -> Path:
+    """An environment with the wheel, and with the packages that it needs from ours."""
+    empty = tmp_path_factory.mktemp("environment")
     venv.create(empty)
-    python, packages = empty / "bin/python", next(empty.glob("lib/python3*/site-packages"))
+    packages = next(empty.glob("lib/python3*/site-packages"))
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # whose own .pth files stay unread
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([*install, "--force-reinstall", wheel], check=True, env=variables)
+    install = [sys.executable, "-m", "pip", "--python", empty / "bin/python", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", "--no-index", "--force-reinstall", wheel], check=True, env=variables())
+    return empty
 
-    def run(*command) -> str:
-        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    where = run(python, "-c", "import rclrec_mini; print(rclrec_mini.__file__)")
-    assert Path(where).is_relative_to(packages)
+def variables(**more: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more
+
+
+def run(*command: str | Path, folder: Path, **more: str) -> str:
+    done = subprocess.run(command, cwd=folder, env=variables(**more), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    return done.stdout
+
+
+def test_the_journey_runs_from_the_wheel_alone(environment, tmp_path):
+    where = run(environment / "bin/python", "-c", "import rclrec_mini; print(rclrec_mini.__file__)", folder=tmp_path)
+    assert Path(where).is_relative_to(environment)
     for command in JOURNEY:
-        shown = run(empty / "bin/rclrec", *command.split())
+        shown = run(environment / "bin/rclrec", *command.split(), folder=tmp_path)
     assert "user 3\n" in shown
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_from_the_wheel_alone(environment, tmp_path, name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    check = f"import rclrec_mini; assert rclrec_mini.__file__.startswith({str(environment)!r})"
+    notebook.cells.append(nbformat.v4.new_code_cell(check))
+    nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    cache = os.environ.get("RCLREC_CACHE", str(environment / "runs"))  # what one trains, the others share
+    pytest_in_the_copy = [
+        environment / "bin/python",
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--nbmake",
+        "--nbmake-timeout=600",
+    ]
+    run(*pytest_in_the_copy, f"{name}.ipynb", folder=tmp_path, RCLREC_FAST="1", RCLREC_CACHE=cache)
