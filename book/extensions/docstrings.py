@@ -1,11 +1,13 @@
 """A Sphinx extension: the library's docstrings, plain text with Google's sections, as reStructuredText."""
 
+import inspect
 import re
 from typing import Any
 
 from sphinx.application import Sphinx
 
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)")  # what would be more than text
+FIELD = re.compile(r"^    (\w+): .*?  # (.+)$", re.M)  # of a dataclass or a named tuple
 SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:")
 
 
@@ -42,8 +44,15 @@ def as_rst(lines: list[str]) -> list[str]:
     return out
 
 
+def field_comments(thing: type) -> list[str]:
+    """The fields of a class that have a comment at the end of their line, as the parameters that they are."""
+    fields = vars(thing).get("__annotations__", {})
+    found = FIELD.findall(inspect.getsource(thing)) if fields else []
+    return [f":param {name}: {text}" for name, text in found if name in fields]
+
+
 def clean(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = as_rst(lines)
+    lines[:] = as_rst([*lines, "", *field_comments(thing)] if what == "class" else lines)
 
 
 def skip(app: Sphinx, what: str, name: str, thing: Any, skipped: bool, options: Any) -> bool | None:
