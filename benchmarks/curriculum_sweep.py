@@ -30,19 +30,16 @@ from safetensors.numpy import load_file, save_file
 
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.shop_config import preset as shop_preset
-from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summarize
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
-from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.materials import Materials, balanced_ids, simulated
 from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.report_text import gained
 from rclrec_mini.experiments.reports import metrics_of, naive_ranks
 from rclrec_mini.experiments.run import ExperimentConfig, finetune, pretrain
 from rclrec_mini.experiments.tables import BASE, METRICS, PRACTISED_BASE, TABLE2, base_of
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
-from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
-from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 from rclrec_mini.training.checkpoints import provenance
 
 COUNTING = "all repairs, counting"
@@ -125,12 +122,8 @@ def row_folder(config: Config, name: str, seed: int, row: str) -> Path:
 def make_shop(config: Config, name: str, seed: int) -> Materials:
     """The shop's data and semantic ids, made unless they are there."""
     folder = folder_of(config, name, seed)
-    data, ids = folder / "data", folder / "ids"
-    if not data.exists():
-        write_prepared(shop_of(config, name, seed), data)
-    if not ids.exists():
-        tokenize(data, TokenizeConfig(codebooks=ResidualKMeansConfig(codes=16, balanced=True)), ids)
-    return Materials.load(data, ids)
+    data = simulated(shop_of(config, name, seed), folder / "data")
+    return Materials.load(data, balanced_ids(data, folder / "ids", codes=16))
 
 
 def experiment(config: Config, row: str, seed: int) -> ExperimentConfig:

@@ -457,7 +457,8 @@ pd.DataFrame(share, index=[f"{i} of 50" for i in n.tolist()])
 # linear in the state would have to find another direction for every item.
 #
 # How bad is that in a trained model? `benchmarks/prefix_precision.py` froze a pre-trained backbone of this shop and
-# taught three readers the true journeys, as we just did. The result, from `benchmarks/results/prefix_precision.json`:
+# taught three readers the true journeys, as we just did. The result, of one seed, from
+# `benchmarks/results/prefix_precision.json`:
 
 # %%
 from rclrec_mini.views.committed import committed
@@ -478,6 +479,7 @@ with torch.no_grad():
     assert (states([0, 1])[0] - states([0, 0, 1])[0]).abs().max() > 1e-3
 assert share["a = 8"].min() > 0.975
 np.testing.assert_allclose(share["a = 0"], [0.02, 0.04, 0.08, 0.16])
+assert precision["config"]["seeds"] == [0]
 assert readers["mean"].astype(float).round(2).tolist() == [
     0.22,
     0.22,
@@ -490,7 +492,7 @@ assert readers["mean"].astype(float).round(2).tolist() == [
 # The same script fine-tuned the model with prefixes of *known* precision: each of the four events is one of the true
 # journey with probability $\pi$ and another one otherwise. The figure shows what that gains in Recall@10 on
 # fine-tuning without a prefix, for the paper's own training and for ours with two repairs (prefixes are seen in
-# pre-training, and prefix tokens weigh 0.1 in the loss).
+# pre-training, and prefix tokens weigh 0.1 in the loss). This, too, is one seed; the bands are over users.
 
 # %% mystnb={"image": {"alt": "Gain in Recall@10 by precision of the prefix: to the letter from -18 to +23 points, with repairs from -2 to +17; RCPM stands left of zero"}}
 from rclrec_mini.views import curricula

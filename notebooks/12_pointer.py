@@ -58,8 +58,9 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # fewer users, for tests
 # %% [markdown]
 # ## The mixture
 #
-# RCLRec already has a distribution $p$ over the $T$ events of a history ({cite}`rclrec`, eq. 3); it serves to pick the
-# curriculum. Let such a $p$ do more. With a gate $g$ between 0 and 1, the likelihood of an item $i$ is
+# RCLRec already has a distribution $p$ over the $T$ events of a history ({cite}`rclrec`, eq. 3); it serves to [pick
+# the curriculum](08_curriculum.ipynb). Let such a $p$ do more. With a gate $g$ between 0 and 1, the likelihood of an
+# item $i$ is
 #
 # $$
 # P(i) = g \sum_{t=1}^{T} p_t\, \mathbb{1}[i_t = i] \;+\; (1 - g)\, P_{\text{gen}}(i)
@@ -117,7 +118,8 @@ np.testing.assert_allclose(list(P.values()), [0.58, 0.26, 0.16])
 # softmax add up to 1. Take a user who clicked one item, and another who clicked it forty times. Whatever the weights
 # are, the average of forty equal values is that value.
 #
-# A backbone with random weights shows it. The catalogue has 27 items, all words of three codes out of three:
+# A [backbone](06_backbone.ipynb) with random weights shows it. The catalogue has 27 items, all words of three codes out
+# of three:
 
 # %%
 from rclrec_mini.data.sequences import Sequences
@@ -393,37 +395,19 @@ best = learned[user].topk(6).indices
 labels = [f"item {i}" + " (bought)" * (i == bought[user]) for i in best]
 
 # %% mystnb={"image": {"alt": "Left: p over 50 events, high on those of the bought item alone; right: that item has 0.9 of the pointer's mass, 0.2 of the count's"}}
-from rclrec_mini.data.schema import BEHAVIORS
-from rclrec_mini.views.figures import MARKS
-from rclrec_mini.views.style import INK, PALETTE
+from rclrec_mini.views.pointing import pointed_at
 
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(9, 3.4), width_ratios=[3, 2], layout="constrained"
-)
-blue, orange, *_ = PALETTE
-ago = np.arange(width, 0, -1)
 own = (batch.item[user] == bought[user]).numpy()
-left.vlines(ago, 0, p[user], color=[orange if o else INK for o in own])
-for number, name in enumerate(BEHAVIORS):
-    at = (batch.behavior[user] == number).numpy()
-    colors = [orange if o else INK for o in own[at]]
-    left.scatter(
-        ago[at], p[user][at], c=colors, marker=MARKS[number], label=name
-    )
-left.set(
-    xlabel="events before the purchase", ylabel="$p_t$", xlim=(51, 0)
+pointed_at(
+    p[user].numpy(),
+    batch.behavior[user].numpy(),
+    own,
+    {
+        "pointer": learned[user, best].numpy(),
+        "count": mass[user, best].numpy(),
+    },
+    labels,
 )
-left.legend(frameon=False, ncols=2)
-for number, (values, color) in enumerate(
-    [(learned, blue), (mass, INK)]
-):
-    place = np.arange(6) + 0.2 * (2 * number - 1)
-    right.barh(place, values[user, best], 0.38, color=color)
-right.set_yticks(range(6), labels)
-right.invert_yaxis()
-right.set(xlabel="share of the mass")
-right.legend(["pointer", "count"], frameon=False)
-plt.show()
 
 # %% [markdown]
 # Orange events are of the item that was bought. The pointer puts nearly all mass on the item that came back again and
@@ -476,9 +460,9 @@ assert_close(P, copied + rest * P_gen)
 assert_close(P.sum(1), torch.ones(len(P)), atol=1e-4, rtol=0)
 
 # %% [markdown]
-# The catalogue of a shop is too large for brute force, so beam search walks down the trie of codes and keeps the best
-# $W$ nodes of each level. What is the mass of a node, an unfinished word $c$? The sum of $P$ over all items below it,
-# and that splits in the same way:
+# The catalogue of a shop is too large for brute force, so [beam search](07_beam_search.ipynb) walks down the trie of
+# codes and keeps the best $W$ nodes of each level. What is the mass of a node, an unfinished word $c$? The sum of $P$
+# over all items below it, and that splits in the same way:
 #
 # $$
 # P(c) = g \sum_t p_t\, \mathbb{1}[z_t \text{ begins with } c] + (1 - g)\, P_{\text{gen}}(c)
@@ -628,6 +612,9 @@ pd.concat(tables)
 # Differences of NDCG@10 to the count, paired user by user, with 95% intervals:
 
 # %% mystnb={"image": {"alt": "NDCG@10 of pointing minus the count: +1.7 in the shop, +5.6 on UserBehavior, 0 on Tmall 2014, +1.8 with a wide interval on IJCAI-15"}}
+from rclrec_mini.views.style import INK, PALETTE
+
+blue, orange, *_ = PALETTE
 figure, axis = plt.subplots(figsize=(7, 2.4), layout="constrained")
 for place, (log, result) in enumerate(results.items()):
     gain = result["rows"]["pointing"]["to_count"]["ndcg@10"]

@@ -282,8 +282,8 @@ costs = {
 pd.Series(costs, name="takes").to_frame()
 
 # %% [markdown]
-# What follows for the whole experiment on **one core**? A sample is a target with its history, and in the paper's stage
-# one every event is a target once an epoch:
+# What follows for the whole experiment on **one core**? A sample is a target with its history, one term of the loss of
+# stage one ({cite}`rclrec`, eq. 1), and in the paper every event is a target once an epoch:
 
 
 # %%
@@ -455,8 +455,8 @@ np.testing.assert_allclose(losses["one"], losses["two"], rtol=1e-4)
 #
 # ## The table
 #
-# One command makes Table 1: RCLRec, the seven baselines, the rankings that need no training, an equal search for each
-# method, seeds, intervals and paired tests. At full size:
+# One command makes Table 1: RCLRec, [the seven baselines](13_baselines.ipynb), the rankings that need no training, an
+# equal search for each method, seeds, intervals and paired tests. At full size:
 #
 # ```
 # rclrec reproduce table1 --preset full --data tmall --ids ids \
@@ -522,7 +522,7 @@ assert naive["recall@10"]["mean"] - naive["recall@5"]["mean"] > 0.04
 
 # %% [markdown]
 # Twenty steps teach RCLRec and SASRec next to nothing; a pointer (ours, on SASRec) learns in them, and the count leads.
-# What to look at once your own table is there ({cite}`rclrec`, Table 1):
+# What to look at once your own table is there ({cite}`rclrec`, Table 1; [ours](14_tables.ipynb) shows how one is read):
 #
 # 1. **The order, not the size.** The paper does not say how it split the log, which users it kept, and against which
 #    items it ranked. Ours ranks the whole catalogue, with each buyer's last purchase as the target. Levels will

@@ -1,4 +1,5 @@
-"""What every experiment on a data set shares: its sequences, their split, its semantic ids, and any truth."""
+"""What every experiment on a data set shares: its sequences, their split, its semantic ids, and any truth. Where there
+is no data set, the simulated shop is one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,12 @@ from torch import Tensor
 from rclrec_mini.data.prepared import read_manifest
 from rclrec_mini.data.schema import PURCHASE, TRUTH, USERS
 from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
+from rclrec_mini.data.shop_config import ShopConfig
+from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.files import InputError
 from rclrec_mini.semantic_ids.catalog import Catalog
+from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
+from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,21 @@ class Materials:
         """n validation targets, the same for every method (0: all)."""
         rows = self.split.validation
         return np.sort(np.random.default_rng(0).permutation(rows)[:n]) if n else rows
+
+
+def simulated(shop: ShopConfig, data: Path, *, progress: bool = False) -> Path:
+    """The folder `data` with the simulated shop, made unless it is there."""
+    if not data.exists():
+        write_prepared(shop, data, progress=progress)
+    return data
+
+
+def balanced_ids(data: Path, ids: Path, *, codes: int, progress: bool = False) -> Path:
+    """The folder `ids` with balanced ids of `data`'s items, of `codes` codes a level, made unless it is there."""
+    if not ids.exists():
+        codebooks = ResidualKMeansConfig(codes=codes, balanced=True)
+        tokenize(data, TokenizeConfig(codebooks=codebooks), ids, progress=progress)
+    return ids
 
 
 def _demographics(path: Path) -> Tensor:

@@ -20,12 +20,9 @@ from typing import Any
 from torch import nn
 
 from rclrec_mini.data.shop_config import preset as shop_preset
-from rclrec_mini.data.simulate import write_prepared
-from rclrec_mini.experiments.materials import Materials
+from rclrec_mini.experiments.materials import Materials, balanced_ids, simulated
 from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, for_stage_one, pretrain
-from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
-from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 from rclrec_mini.training.trainer import TrainResult
 
 LIBRARY = Path(__file__).parents[1]
@@ -61,13 +58,8 @@ def shop(size: str, *, codes: int = 16, **knobs: Any) -> tuple[Path, Path]:
     """
     config = shop_preset(size, **knobs)
     with entry("shop", shop=asdict(config), codes=codes) as folder:
-        data, ids = folder / "data", folder / "ids"
-        if not data.exists():
-            write_prepared(config, data)
-        if not ids.exists():
-            codebooks = ResidualKMeansConfig(codes=codes, balanced=True)
-            tokenize(data, TokenizeConfig(codebooks=codebooks), ids, progress=False)
-    return data, ids
+        data = simulated(config, folder / "data")
+        return data, balanced_ids(data, folder / "ids", codes=codes)
 
 
 def stage_one(config: ExperimentConfig, materials: Materials, *, progress: bool = False) -> tuple[Path, TrainResult]:

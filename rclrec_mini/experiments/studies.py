@@ -26,8 +26,8 @@ from itertools import chain
 from pathlib import Path
 
 from rclrec_mini.data.shop_config import preset as shop_preset
-from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.experiments.jobs import Job, load_materials, run_jobs
+from rclrec_mini.experiments.materials import balanced_ids, simulated
 from rclrec_mini.experiments.methods import METHODS, method_name
 from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.run import ExperimentConfig, describe, for_stage_one
@@ -46,8 +46,6 @@ from rclrec_mini.experiments.tables import JUDGE, Row, rows_of
 from rclrec_mini.files import InputError, file_name, write_json
 from rclrec_mini.records import read_record
 from rclrec_mini.semantic_ids.catalog import Catalog
-from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
-from rclrec_mini.semantic_ids.tokenize import TokenizeConfig, tokenize
 
 MANY_ITEMS, NEGATIVES = 20_000, 4096  # with more items a softmax over all of them is sampled by as many
 
@@ -152,15 +150,10 @@ def make_study(
     Where no ids are given they are made, balanced; the sizes of the generative methods follow the ids.
     """
     if data is None:
-        data = out / "data"
-        if not data.exists():
-            write_prepared(shop_preset(preset_name), data, progress=progress)
+        data = simulated(shop_preset(preset_name), out / "data", progress=progress)
     if ids is None:
-        ids = out / "ids"
-        if not ids.exists():
-            codes = preset(preset_name).model.backbone.codes
-            codebooks = ResidualKMeansConfig(codes=codes, balanced=True)
-            tokenize(data, TokenizeConfig(codebooks=codebooks), ids, progress=progress)
+        codes = preset(preset_name).model.backbone.codes
+        ids = balanced_ids(data, out / "ids", codes=codes, progress=progress)
     catalog = load_materials(data, ids).catalog
     configs = {name: sized_to(preset(preset_name, name), catalog) for name in METHODS}
     return Study(out, data, ids, configs, SEARCHES[preset_name], seeds)
