@@ -9,6 +9,8 @@ from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.views.figures import MARKS
 from rclrec_mini.views.style import INK, PALETTE
 
+ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False, "columnspacing": 1, "handletextpad": 0.3}
+
 
 def pointed_at(
     p: np.ndarray, behavior: np.ndarray, own: np.ndarray, items: dict[str, np.ndarray], labels: list[str]
@@ -28,9 +30,10 @@ def pointed_at(
     left.vlines(ago, 0, p, color=color)
     for number, name in enumerate(BEHAVIORS):
         here = behavior == number
-        left.scatter(ago[here], p[here], c=color[here], marker=MARKS[number], label=name)
+        left.scatter(ago[here], p[here], c=color[here], marker=MARKS[number])
+        left.plot([], [], MARKS[number], color=INK, label=name)
     left.set(xlabel="events before the purchase", ylabel="$p_t$", xlim=(len(p) + 1, 0))
-    left.legend(frameon=False, ncols=2)
+    left.legend(**ABOVE, ncols=len(BEHAVIORS))
     height = 0.76 / len(items)
     for number, (name, values) in enumerate(items.items()):
         place = np.arange(len(labels)) + (number - (len(items) - 1) / 2) * height
@@ -38,7 +41,7 @@ def pointed_at(
     right.set_yticks(range(len(labels)), labels)
     right.invert_yaxis()
     right.set(xlabel="share of the mass")
-    right.legend(frameon=False)
+    right.legend(**ABOVE, ncols=len(items))
     sns.despine(figure)
     plt.close(figure)
     return figure
