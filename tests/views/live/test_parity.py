@@ -1,5 +1,6 @@
 """The page's engine under Node says what Python says, from the models at full precision."""
 
+import copy
 import json
 
 import pytest
@@ -84,6 +85,33 @@ def test_a_history_without_events(node, engine, exported, users):
         assert questions.compare(a, b, within=1e-3)
         assert b["selected"] == [] and b["with"] == b["without"] and len(b["with"]["top"]) == 10
         assert b["gate"] in (None, 0)
+
+
+def test_of_equal_events_the_newest_and_of_equal_items_the_lowest_codes(node, models, materials, users, tmp_path):
+    models = copy.deepcopy(models)
+    for model in models.values():
+        for weights in model.parameters():
+            torch.nn.init.zeros_(weights)
+    write_export(tmp_path / "live.json", export(models, materials, users=100))
+    asked = [
+        questions.of(users[0], model=name, selector=selector)
+        for name, selector in (("literal", "rcpm"), ("counting", "counting"), ("pointing", "pointer"))
+    ]
+    python = questions.by_python(Engine(models, materials), asked)
+    first = sorted(range(307), key=lambda item: materials.catalog.codes[item].tolist())[:10]
+    for a, b in zip(python, questions.by_node(node, tmp_path / "live.json", asked), strict=True):
+        assert questions.compare(a, b, within=1e-6)
+        assert b["selected"] == [19, 20, 21, 22]
+        if b["gate"] is None:
+            assert [one["item"] for one in b["with"]["top"]] == first
+
+
+def test_time_alone_changes_an_answer(node, engine, exported, users):
+    asked = [questions.of(users[4], model="pointing", selector="pointer")]
+    asked.append({**asked[0], "timestamps": [time * 2 for time in asked[0]["timestamps"]]})
+    one, other = questions.by_node(node, exported, asked)
+    assert one["copy"] != other["copy"]
+    assert questions.compare(questions.by_python(engine, asked)[1], other, within=1e-3)
 
 
 @pytest.mark.parametrize("name", ["literal", "counting"])

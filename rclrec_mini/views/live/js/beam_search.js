@@ -39,15 +39,14 @@ export function beamSearch({ begin, step, tree, width, count, pointing = null, e
   let beams = [{ node: 0, score: 0, generated: 0, ...begin }];
   let path = events.map(() => 0); // the node that each event's item goes through
   for (let level = 0; level < tree.levels; level++) {
-    const before = path;
-    if (pointing) path = path.map((node, t) => childOf(tree, level, node, events[t][level]));
+    const copied = {}; // mass of the children that an event's item goes through
+    if (pointing) {
+      path = path.map((node, t) => childOf(tree, level, node, events[t][level]));
+      path.forEach((child, t) => { copied[child] = (copied[child] ?? 0) + Math.exp(pointing.logCopy[t]); });
+    }
     const found = [];
     for (const beam of beams) {
       const spelled = logSoftmax(beam.logits);
-      const copied = {};
-      if (pointing) path.forEach((child, t) => {
-        if (before[t] === beam.node) copied[child] = (copied[child] ?? 0) + Math.exp(pointing.logCopy[t]);
-      });
       for (let child = tree.first[level][beam.node]; child < tree.first[level][beam.node + 1]; child++) {
         const token = tree.token[level][child];
         const generated = beam.generated + spelled[token];
