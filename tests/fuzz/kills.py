@@ -52,6 +52,7 @@ VERBS: dict[str, tuple] = {
     "train": (*results.TRAIN, "--data", "shop", "--ids", "ids", "--out", "new", "--seed", "0"),
     "evaluate": ("evaluate", "--run", "run", "--data", "shop", "--out", "new.json"),
     "recommend": ("recommend", "--run", "run", "--data", "shop", "--all-users", "--out", "new.jsonl"),
+    "export": ("export", "--run", "run", "--data", "shop", "--users", "9", "--out", "new.js"),
 }
 
 
@@ -97,7 +98,7 @@ def kill_case(rng: random.Random, folder: Path) -> str:
     said = (folder / "errors.txt").read_text().split("\n")
     if process.exitcode not in (0, 2) or (process.exitcode == 2 and "not empty" not in "".join(said)):
         raise WrongError(f"{verb} after a kill: exit code {process.exitcode}, {said[-3:]}")
-    check_contents(folder, INPUTS | {"errors.txt", "new", "new.json", "new.jsonl"})
+    check_contents(folder, INPUTS | {"errors.txt", "new", "new.json", "new.jsonl", "new.js"})
     found = written(folder)
     if found != expected:
         names = [name for name in found | expected if found.get(name) != expected.get(name)]
