@@ -31,7 +31,7 @@ from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import DecoderState
-from rclrec_mini.models.curriculum import RCPM, Selection, chance, top_k
+from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Selection, chance, top_k
 from rclrec_mini.models.pointer import PointedK, Pointing
 from rclrec_mini.models.rclrec import RCLRec, token_nll
 
@@ -50,10 +50,9 @@ def selectors(model: RCLRec, *, simulated: bool) -> list[str]:
 
 
 def default_selector(model: RCLRec) -> str:
-    """The selector that a model was trained with where it is a learned one, else the first that it has."""
-    if isinstance(model.selector, PointedK):
-        return "pointer"
-    return selectors(model, simulated=False)[0]
+    """The selector that a model was trained with, else the first that it has."""
+    fixed = {PointedK: "pointer", RecentK: "recent", RandomK: "random", OracleK: "oracle"}
+    return fixed.get(type(model.selector)) or selectors(model, simulated=False)[0]
 
 
 class Engine:

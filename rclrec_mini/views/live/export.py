@@ -35,13 +35,14 @@ from rclrec_mini.experiments.run import load_run
 from rclrec_mini.files import InputError, whole_file
 from rclrec_mini.models.curriculum import RCPM, journey_mask
 from rclrec_mini.models.rclrec import RCLRec
+from rclrec_mini.training.run_folder import finite
 from rclrec_mini.views.live.engine import default_selector
 
 FORMAT = 1
 USERS = 200
 BEGINS = "globalThis.rclrecExport = "  # of an export that is a script, for pages opened from a file
 WEIGHTS, START, CHANGE = 16, 14, 12  # bits of matrices, of theta_0's, of the differences from them
-LARGE = re.compile(r"(attention\.\w+|ffn\.\d)\.weight$|^selector\..*(query|weight)$")
+LARGE = re.compile(r"(attention\.\w+|ffn\.\d)\.weight$|^selector\..*(query|weight)$")  # if matrices
 OF_THE_QUERY = ("selector.features.", "selector.user.", "selector.mlp.")  # known once the user is
 ATTRIBUTES = ("title", "category", "brand", "seller", "price")
 
@@ -102,6 +103,7 @@ def load_models(runs: Mapping[str, Path], data: Path | str) -> tuple[dict[str, R
 def write_export(out: Path | str, exported: Mapping[str, Any]) -> None:
     """Write an export as JSON, or where the name ends in .js as a script that sets globalThis.rclrecExport."""
     text = json.dumps(exported, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = text.replace("</", "<\\/")  # so that it may also stand inside a page
     with whole_file(out) as partial:
         partial.write_text(f"{BEGINS}{text};\n" if Path(out).suffix == ".js" else f"{text}\n", encoding="utf-8")
 
@@ -123,7 +125,7 @@ def _check(models: Mapping[str, RCLRec], materials: Materials) -> None:
 
 def _items(materials: Materials) -> dict[str, list[Any]]:
     table = read_table(materials.folder / "items.parquet", ITEMS)
-    columns = {name: table[name].to_pylist() for name in ATTRIBUTES}
+    columns = {name: [finite(value) for value in table[name].to_pylist()] for name in ATTRIBUTES}
     known = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     return {"codes": materials.catalog.codes.tolist(), **known}
 
@@ -177,7 +179,7 @@ def packed(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
     kept, stands_for = {}, {}
     for name in sorted(tensors, key=lambda name: not name.startswith("reference.")):
         start = name.replace("backbone.", "reference.", 1)
-        if not LARGE.search(name):
+        if tensors[name].dim() < 2 or not LARGE.search(name):
             kept[name] = floats(tensors[name])
         elif start == name or start not in tensors:
             bits = WEIGHTS if start not in tensors else START

@@ -65,8 +65,16 @@ def test_the_page_reads_the_weights_that_the_models_have(node, exported, models,
             exact = exported["models"][name]["tensors"][key]["bits"] == 32
             away = (torch.tensor(tensors[key]) - value.flatten()).abs() / largest.clamp(min=1e-9)
             assert away.max() < (1e-7 if exact else 1e-4), key
+            assert exact or value.dim() == 2
         left = model.state_dict().keys() - tensors.keys()
         assert all(key.startswith(("selector.features.", "selector.user.", "selector.mlp.")) for key in left)
+
+
+def test_text_cannot_end_the_script_that_it_stands_in(exported, tmp_path):
+    items = {**exported["items"], "title": ["</script><b>", *exported["items"]["title"][1:]]}
+    write_export(tmp_path / "live.json", {**exported, "items": items})
+    assert "</script>" not in (tmp_path / "live.json").read_text()
+    assert json.loads((tmp_path / "live.json").read_text())["items"] == items
 
 
 def test_a_script_sets_a_global_and_is_the_same(node, exported, tmp_path):

@@ -9,9 +9,9 @@ export function topK(relevance, k) {
   return places.slice(Math.max(0, places.length - k));
 }
 
-// s_t = q . h_t / sqrt(d), eq. 2: the logits of p before the temperature. `rcpm` are its weights and q (d) its query, of
-// the user, which the export holds; events {codes [T][L], behaviors [T]}, history (T, d) the encoder's states, `kinds`
-// how many behaviours there are.
+// s_t = q . h_t / sqrt(d), eq. 2: the logits of p before the temperature. `rcpm` are its weights and q (d) the user's
+// query, which the export holds; events {codes [T][L], behaviors [T]}, history (T, d) the encoder's states, `kinds` how
+// many behaviours there are.
 export function rcpmScores(rcpm, q, events, history, kinds) {
   const d = q.length;
   const rows = events.codes.length;

@@ -19,7 +19,8 @@ export function createEngine(exported) {
   const last = new Map(); // what each model read last: its key and the reading
 
   function modelOf(name) {
-    if (!Object.hasOwn(exported.models, name)) throw wrong("model", name, `one of ${Object.keys(exported.models).join(", ")}`);
+    const names = Object.keys(exported.models);
+    if (!names.includes(name)) throw wrong("model", name, `one of ${names.join(", ")}`);
     if (!loaded.has(name)) loaded.set(name, load(exported.models[name]));
     return loaded.get(name);
   }

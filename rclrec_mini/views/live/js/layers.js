@@ -1,5 +1,5 @@
 // The layers of models/attention.py and models/backbone.py. A matrix is a Float32Array, row after row, and its number
-// of rows goes with it. Nothing is padded: one history is answered at a time, so there is nothing to mask but the future.
+// of rows goes with it. One history is answered at a time: nothing is padded, and nothing masked but the future.
 
 // x (rows, in) -> (rows, out); weight (out, in), as torch keeps it.
 export function linear(x, { weight, bias }, rows) {

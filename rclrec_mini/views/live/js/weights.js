@@ -11,7 +11,9 @@ export function bytes(text) {
   const view = new DataView(new ArrayBuffer(4 * groups));
   for (let group = 0; group < groups; group++) {
     let number = 0;
-    for (let i = 5 * group; i < 5 * group + 5; i++) number = number * 85 + (i < text.length ? VALUE[text.charCodeAt(i)] : 84);
+    for (let i = 5 * group; i < 5 * group + 5; i++) {
+      number = number * 85 + (i < text.length ? VALUE[text.charCodeAt(i)] : 84);
+    }
     view.setUint32(4 * group, number);
   }
   return new DataView(view.buffer, 0, text.length - groups);
