@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,17 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 from rclrec_mini.experiments.shared import library_key
+from rclrec_mini.files import whole_file
+
+LIVE = re.compile(r'<script type="application/json" data-live="([\w-]+)">(.*?)</script>', re.S)  # views/live/page.py
 
 
 def results_key(root: Path) -> str:
     """A hash of what a notebook's results depend on besides its own cells."""
     digest = hashlib.sha256((os.environ.get("RCLREC_FAST", "") + library_key(())).encode())
     results = sorted((root / "benchmarks" / "results").rglob("*.json"))
-    for source in [*results, root / "constraints.txt"]:
+    views = sorted(path for kind in ("js", "css") for path in (root / "rclrec_mini").rglob(f"*.{kind}"))
+    for source in [*results, *views, root / "constraints.txt"]:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -39,8 +44,29 @@ def drop_repeated_scripts(app: Sphinx, page: str, template: str, context: dict[s
     context["script_files"][:] = list(unique.values())[::-1]
 
 
+def move_live_parts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """What live views run on becomes scripts beside the pages, which a page opened from a file may read; and the state
+    of widgets, which no page of ours shows, is left out."""
+    folder = Path(app.outdir) / "_static" / "live"
+
+    def moved(part: re.Match[str]) -> str:
+        name, json = part.groups()
+        script = folder / f"{name}.js"
+        if not script.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(script) as partial:
+                partial.write_text(f'(globalThis.rclrecLive ??= {{}})["{name}"] = {json};\n', encoding="utf-8")
+        return f'<script defer src="{"../" * page.count("/")}_static/live/{name}.js"></script>'
+
+    if "body" in context:
+        context["body"] = LIVE.sub(moved, context["body"])
+    state = "application/vnd.jupyter.widget-state+json"
+    context["script_files"][:] = [s for s in context["script_files"] if s.attributes.get("type") != state]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", key_execution_cache)
     app.connect("config-inited", add_buttons)
+    app.connect("html-page-context", move_live_parts, priority=100)
     app.connect("html-page-context", drop_repeated_scripts, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

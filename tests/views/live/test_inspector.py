@@ -1,0 +1,324 @@
+"""The inspector as a reader meets it: a page opened from a folder in Chromium, with the network off."""
+
+import itertools
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from rclrec_mini import views
+from rclrec_mini.data.schema import CART, FAVORITE
+from rclrec_mini.files import InputError
+from rclrec_mini.views.live.page import inert
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+MARKUP = "<b onclick=alert(1)>lamp</b></script><script>globalThis.taken=1</script>"
+
+in_a_browser = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (on Debian: apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def inspector(models, materials):
+    torch.set_num_threads(1)
+    one = views.Inspector(models, materials, users=40, titles={"literal": "to the letter"})
+    one.exported["items"]["title"] = [MARKUP if i % 2 else f"lamp {i}" for i in range(len(materials.catalog))]
+    return one
+
+
+@pytest.fixture(scope="module")
+def page_file(inspector, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    section = '<h2 id="a-section" style="margin-top: 3000px">A section</h2>'
+    path.write_text(inspector.page().html().replace("</body>", f"{section}</body>"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, page_file):
+    """Opens the page; the test fails if a script failed or anything asked for the network."""
+    faults, contexts = [], []
+
+    def refuse(route) -> None:
+        faults.append(f"asked the network for {route.request.url}")
+        route.abort()
+
+    def open_page(hash: str = "", *, width: int = 900, **options):
+        context = browser.new_context(viewport={"width": width, "height": 1200}, **options)
+        contexts.append(context)
+        context.route(re.compile(r"^(https?|wss?)://"), refuse)
+        page = context.new_page()
+        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{page_file.as_uri()}{hash}")
+        if options.get("java_script_enabled", True):
+            page.wait_for_selector("[data-shown]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def slide(page, label: str, value: float) -> None:
+    page.get_by_label(label).fill(str(value))
+
+
+def choose(page, model: str) -> None:
+    page.locator(f"input[value={model}]").check(force=True)
+
+
+def shown(page) -> dict:
+    """What the page says: the curriculum, both lists, ln P and the gain."""
+    return page.evaluate("""() => {
+      const number = (query, name) => [...document.querySelectorAll(query)].map((e) => Number(e.dataset[name]));
+      const gain = document.querySelector(".rl-gain").dataset;
+      return {
+        selected: number(".rl-curriculum li[data-column]", "column"),
+        with: number(".rl-with li:not(.rl-out)", "item"), without: number(".rl-without li:not(.rl-out)", "item"),
+        ln: Number(gain.ln), gain: gain.gain === undefined ? null : Number(gain.gain),
+      };
+    }""")
+
+
+def check(page, answer: dict) -> None:
+    """The page shows what Python answered; items of nearly one likelihood may change places."""
+    found = shown(page)
+    assert found["selected"] == answer["selected"]
+    for side in ("with", "without"):
+        logp = {one["item"]: one["logp"] for one in answer[side]["top"]}
+        least = min(logp.values())
+        assert len(found[side]) == len(logp)
+        order = [logp.get(item, least) for item in found[side]]
+        assert all(after <= before + 2e-3 for before, after in itertools.pairwise(order))
+    assert found["ln"] == pytest.approx(answer["with"]["target"], abs=2e-3)
+    if answer["gain"] is None:
+        assert found["gain"] is None
+    else:
+        assert found["gain"] == pytest.approx(answer["gain"], abs=2e-3)
+
+
+class TestInPython:
+    def test_another_user_brings_another_history_and_another_answer(self, inspector):
+        first, second = inspector.users[:2]
+        inspector.user = first
+        before = inspector.history
+        inspector.user = second
+        assert inspector.history == inspector.original() != before
+        assert inspector.selected == inspector.answer()["selected"]
+        assert [one["item"] for one in inspector.top10] == [one["item"] for one in inspector.answer()["with"]["top"]]
+        inspector.user = first
+
+    def test_a_history_can_be_set(self, inspector):
+        rest = [event for event in inspector.history if event["behavior"] != CART][:-1]
+        inspector.history = rest
+        assert max(inspector.selected) < len(rest)
+        inspector.history = inspector.original()
+
+    def test_another_model_brings_its_own_selector(self, inspector):
+        inspector.model = "pointing"
+        assert inspector.selector == "pointer" and inspector.k == inspector.exported["models"]["pointing"]["k"]
+        inspector.model = "literal"
+        assert inspector.selector == "rcpm"
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("user", -5), ("model", "other"), ("selector", "pointer"), ("selector", "best")]
+    )
+    def test_what_is_not_there_is_refused(self, inspector, name, value):
+        before = getattr(inspector, name)
+        with pytest.raises(InputError, match=rf"^{name}: found {value}, expected one of "):
+            setattr(inspector, name, value)
+        assert getattr(inspector, name) == before
+
+    def test_no_text_ends_the_script_that_it_stands_in(self, inspector):
+        assert "<" not in inert({"title": MARKUP})
+        assert inspector.page().html().count("</script>") == 3
+
+    def test_the_view_gets_the_export_and_answers_when_it_asks(self, inspector, monkeypatch):
+        told = []
+        monkeypatch.setattr(inspector, "send", told.append)
+        inspector._heard(inspector, {"kind": "export"}, [])
+        assert told[-1]["exported"] is inspector.exported
+        inspector._heard(inspector, {"kind": "question", "id": 7, "question": inspector.question(k=2)}, [])
+        assert told[-1] == {"kind": "answer", "id": 7, "answer": inspector.answer(k=2)}
+        inspector._heard(inspector, {"kind": "question", "id": 8, "question": inspector.question(k=99)}, [])
+        assert told[-1]["id"] == 8 and "k: found 99" in told[-1]["error"]
+
+
+class TestInThePage:
+    pytestmark = in_a_browser
+
+    def test_it_shows_what_python_answers(self, visit, inspector, page_file):
+        start = time.perf_counter()
+        page = visit()
+        print(f"\nshown after {time.perf_counter() - start:.2f} s, page of {page_file.stat().st_size / 1e6:.2f} MB")
+        check(page, inspector.answer())
+        for k in (0, 1, 5, 3):
+            slide(page, "k, events", k)
+            check(page, inspector.answer(k=k))
+        slide(page, "temperature", 0.1)
+        check(page, inspector.answer(k=3, tau=0.1))
+        for selector in ("recent", "random", "oracle", "rcpm"):
+            page.locator(".rl-controls select").select_option(selector)
+            check(page, inspector.answer(k=3, tau=0.1, selector=selector))
+        for model, selector in (("counting", "counting"), ("pointing", "pointer")):
+            choose(page, model)
+            own = inspector.exported["models"][model]
+            k = own["k"]
+            check(page, inspector.answer(model=model, selector=selector, k=k, tau=0.1))
+        steps = page.evaluate("""() => Array.from({ length: 12 }, (_, i) => {
+          const slider = document.querySelector("input[type=range]");
+          const start = performance.now();
+          slider.value = i % 4;
+          slider.dispatchEvent(new Event("input", { bubbles: true }));
+          document.body.offsetHeight;
+          return performance.now() - start;
+        })""")
+        print(f"a step of the slider: median {sorted(steps)[6]:.1f} ms, largest {max(steps):.1f} ms")
+
+    def test_the_next_user_and_a_search(self, visit, inspector):
+        page = visit()
+        page.get_by_label("next user").click()
+        playwright.expect(page.locator(".rl-user")).to_have_text(f"user {inspector.users[1]}")
+        page.get_by_role("combobox", name="Search a user").fill(f"user {inspector.users[7]}")
+        page.keyboard.press("Enter")
+        assert page.locator(".rl-user").inner_text() == f"user {inspector.users[7]}"
+
+    @pytest.mark.parametrize("name", ["hits", "misses", "unseen", "disagree"])
+    def test_a_filter_finds_those_who_fit(self, visit, inspector, name):
+        fit = set()
+        for person in inspector.exported["users"]:
+            target = person["target"]["item"]
+            asked = {"user": person["user"], "target": target, "row": person["target"]["row"], **{
+                key: person[key] for key in ("items", "behaviors", "timestamps", "journey")}}  # fmt: skip
+            here, there = (
+                target in [one["item"] for one in inspector.answer(**asked, **more)["with"]["top"]]
+                for more in ({}, {"selector": "recent"})
+            )
+            if {"hits": here, "misses": not here, "unseen": not person["target"]["seen"], "disagree": here != there}[
+                name
+            ]:
+                fit.add(person["user"])
+        page = visit()
+        page.get_by_label("which users").select_option(name)
+        page.wait_for_function("document.querySelector('.rl-told').textContent.endsWith('40 users')")
+        said = int(page.locator(".rl-told").inner_text().split()[0])
+        assert abs(said - len(fit)) <= 1  # a near-tie for the last place
+        if fit:
+            page.get_by_label("next user").click()
+            page.wait_for_timeout(500)
+            assert int(page.locator(".rl-user").inner_text().split()[1]) in fit
+
+    def test_edits_by_keyboard_alone_and_undo(self, visit, inspector):
+        page = visit()
+        own = inspector.original()
+        events = page.locator(".rl-event")
+        page.locator(".rl-event[tabindex='0']").focus()
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowRight")
+        assert events.nth(1).evaluate("e => e === document.activeElement")
+        page.keyboard.press("Delete")
+        edited = own[:1] + own[2:]
+        check(page, asked(inspector, edited))
+        assert page.locator(".rl-live").inner_text().startswith("Removed ")
+        page.keyboard.press(str(FAVORITE + 1))
+        edited[1] = {**edited[1], "behavior": FAVORITE}
+        check(page, asked(inspector, edited))
+        page.keyboard.press("Shift+ArrowRight")
+        moved, neighbours = edited[1], (edited[2]["timestamp"], edited[3]["timestamp"])
+        edited[1:3] = [edited[2], {**moved, "timestamp": sum(neighbours) // 2}]
+        check(page, asked(inspector, edited))
+        for _ in range(3):
+            page.keyboard.press("Control+z")
+        check(page, inspector.answer())
+        page.keyboard.press("Control+Shift+z")
+        check(page, asked(inspector, own[:1] + own[2:]))
+
+    def test_without_the_cart_and_an_item_put_in(self, visit, inspector):
+        person = next(p for p in inspector.exported["users"] if CART in p["behaviors"])
+        page = visit(f"#inspector?user={person['user']}")
+        page.get_by_role("button", name="cart?").click()
+        assert page.locator(".rl-what[data-behavior='2']").count() == 0
+        before = page.locator(".rl-event").count()
+        page.get_by_role("combobox", name="Insert an item").fill("item 12")
+        page.keyboard.press("Enter")
+        assert page.locator(".rl-event").count() == before + 1
+        assert page.locator(".rl-focused .rl-what").is_visible() and page.locator(".rl-added").count() == 1
+        page.get_by_text("as it was").click()
+        assert page.locator(".rl-event").count() == len(person["items"])
+
+    def test_an_event_is_dragged_in_time(self, visit):
+        page = visit()
+        events = page.locator(".rl-event")
+        page.locator(".rl-columns").scroll_into_view_if_needed()
+        ids = events.evaluate_all("all => all.map(e => e.dataset.id)")
+        start, end = (events.nth(i).bounding_box() for i in (2, 8))
+        page.mouse.move(start["x"] + 4, start["y"] + 90)
+        page.mouse.down()
+        page.mouse.move(end["x"] + 4, end["y"] + 90, steps=5)
+        page.mouse.up()
+        expected = ids[:2] + ids[3:8] + [ids[2]] + ids[8:]
+        assert events.evaluate_all("all => all.map(e => e.dataset.id)") == expected
+
+    def test_a_link_restores_the_state_and_a_section_is_left_alone(self, visit, inspector):
+        page = visit()
+        choose(page, "counting")
+        slide(page, "k, events", 2)
+        page.locator(".rl-event").nth(3).click()
+        page.keyboard.press("Delete")
+        page.keyboard.press("3")
+        page.get_by_role("combobox", name="Insert an item").fill("lamp 12")
+        page.keyboard.press("Enter")
+        page.get_by_text("link to this view").click()
+        before, hash = shown(page), page.url.partition("#")[2]
+        assert shown(visit(f"#{hash}")) == before
+        section = visit("#a-section")
+        assert section.evaluate("scrollY") > 1000 and section.locator(".rl-title").count() == 1
+        for broken in ("#inspector?", "#inspector?user=x&model=y&selector=z&k=9&tau=-1&history=x..9b9", "#inspector?%"):
+            check(visit(broken), inspector.answer())
+
+    def test_a_title_with_markup_is_text(self, visit):
+        page = visit()
+        page.get_by_role("combobox", name="Insert an item").fill("lamp")
+        assert page.locator(".rl-inspector b[onclick]").count() == 0
+        assert MARKUP in page.locator(".rl-inspector").inner_text()
+        assert page.evaluate("globalThis.taken") is None
+
+    def test_without_scripts_there_is_a_picture_and_a_sentence(self, visit):
+        page = visit(java_script_enabled=False)
+        assert page.locator("figure svg").is_visible()
+        assert "bars are p" in page.locator("figcaption").inner_text()
+        assert page.locator(".rl-missed").is_visible()
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_it_fits_a_phone_and_says_in_words_what_it_shows(self, visit, scheme):
+        page = visit(width=375, color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        assert page.locator(".rl-hidden").inner_text().startswith("User ")
+        nameless = page.evaluate("""() => [...document.querySelectorAll("button, input, select, [role=option]")]
+          .filter((e) => !(e.innerText?.trim() || e.ariaLabel || e.labels?.length)).map((e) => e.outerHTML)""")
+        assert nameless == []
+
+
+def asked(inspector, history: list[dict]) -> dict:
+    """Python's answer about the user's history as it was edited."""
+    names = {"items": "item", "behaviors": "behavior", "timestamps": "timestamp", "journey": "journey"}
+    return inspector.answer(**{many: [event[one] for event in history] for many, one in names.items()})
