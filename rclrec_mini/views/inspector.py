@@ -24,6 +24,7 @@ from rclrec_mini.views.live.page import Page
 from rclrec_mini.views.live.still import still
 
 OWN = ("selector", "k", "tau")  # of which a model has its own
+COLUMNS = {"items": "item", "behaviors": "behavior", "timestamps": "timestamp"}  # of a question, from a history
 MISSED = (
     "Scripts are off, so this picture stands still. With them the model itself runs in the page: choose another user, "
     "selector, length or temperature, change the history, and see the curriculum and the ten best items follow."
@@ -93,28 +94,30 @@ class Inspector(anywidget.AnyWidget):
         """What the page computes from, see live/export.py."""
         return self._exported
 
-    def original(self) -> list[dict[str, int | None]]:
-        """The user's own history."""
-        person = self._people[self.user]
+    def original(self, user: int | None = None) -> list[dict[str, int | None]]:
+        """A user's own history, by default of the one who is shown."""
+        person = self._people[self.user if user is None else user]
         columns = (person[name] for name in ("items", "behaviors", "timestamps"))
         journey = person["journey"] or [None] * len(person["items"])
         names = ("item", "behavior", "timestamp", "journey")
         return [dict(zip(names, event, strict=True)) for event in zip(*columns, journey, strict=True)]
 
     def question(self, **changes: Any) -> dict[str, Any]:
-        """What the view asks now, with some of it changed; see live/engine.py."""
-        person = self._people[self.user]
-        columns = {name: [event[name] for event in self.history] for name in ("item", "behavior", "timestamp")}
-        return {
-            **{name: getattr(self, name) for name in ("model", "user", *OWN)},
-            "items": columns["item"], "behaviors": columns["behavior"], "timestamps": columns["timestamp"],
-            "journey": person["journey"] and [event.get("journey") or 0 for event in self.history],
-            "target": person["target"]["item"], "row": person["target"]["row"],
-            **changes,
-        }  # fmt: skip
+        """What the view asks now, in the form of live/engine.py; or what it would ask with another user, who has a
+        history of their own, another model, which has its own selector, k and tau, or another `history`."""
+        user, model = changes.get("user", self.user), changes.get("model", self.model)
+        shown = {name: getattr(self, name) for name in OWN}
+        if model != self.model:
+            shown = {name: self._exported["models"][model][name] for name in OWN}
+        history = changes.pop("history", self.history if user == self.user else self.original(user))
+        person = self._people[user]
+        columns = {many: [event[one] for event in history] for many, one in COLUMNS.items()}
+        journey = person["journey"] and [event.get("journey") or 0 for event in history]
+        target = {"target": person["target"]["item"], "row": person["target"]["row"]}
+        return {"model": model, "user": user, **shown, **columns, "journey": journey, **target, **changes}
 
     def answer(self, **changes: Any) -> dict[str, Any]:
-        """Python's answer to `question`."""
+        """Python's answer to `question`, see live/engine.py."""
         return self._engine.answer(self.question(**changes))
 
     def page(self, name: str = "inspector") -> Page:

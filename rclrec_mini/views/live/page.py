@@ -61,6 +61,9 @@ class Page:
         self.state = {**state, "name": name}
         self.parts = {"module": module, "export": exported}
 
+    def __repr__(self) -> str:
+        return f"Page({self.name})"
+
     def _repr_html_(self) -> str:
         mount = f"live-{next(_numbers)}-{self.name}"
         keys, scripts = {}, []

@@ -181,9 +181,8 @@ class TestInThePage:
             check(page, inspector.answer(k=3, tau=0.1, selector=selector))
         for model, selector in (("counting", "counting"), ("pointing", "pointer")):
             choose(page, model)
-            own = inspector.exported["models"][model]
-            k = own["k"]
-            check(page, inspector.answer(model=model, selector=selector, k=k, tau=0.1))
+            check(page, inspector.answer(model=model, tau=0.1))
+            assert page.locator(".rl-controls select").input_value() == selector
         steps = page.evaluate("""() => Array.from({ length: 12 }, (_, i) => {
           const slider = document.querySelector("input[type=range]");
           const start = performance.now();
@@ -207,15 +206,12 @@ class TestInThePage:
         fit = set()
         for person in inspector.exported["users"]:
             target = person["target"]["item"]
-            asked = {"user": person["user"], "target": target, "row": person["target"]["row"], **{
-                key: person[key] for key in ("items", "behaviors", "timestamps", "journey")}}  # fmt: skip
             here, there = (
-                target in [one["item"] for one in inspector.answer(**asked, **more)["with"]["top"]]
+                target in [one["item"] for one in inspector.answer(user=person["user"], **more)["with"]["top"]]
                 for more in ({}, {"selector": "recent"})
             )
-            if {"hits": here, "misses": not here, "unseen": not person["target"]["seen"], "disagree": here != there}[
-                name
-            ]:
+            new = not person["target"]["seen"]
+            if {"hits": here, "misses": not here, "unseen": new, "disagree": here != there}[name]:
                 fit.add(person["user"])
         page = visit()
         page.get_by_label("which users").select_option(name)
@@ -237,20 +233,20 @@ class TestInThePage:
         assert events.nth(1).evaluate("e => e === document.activeElement")
         page.keyboard.press("Delete")
         edited = own[:1] + own[2:]
-        check(page, asked(inspector, edited))
+        check(page, inspector.answer(history=edited))
         assert page.locator(".rl-live").inner_text().startswith("Removed ")
         page.keyboard.press(str(FAVORITE + 1))
         edited[1] = {**edited[1], "behavior": FAVORITE}
-        check(page, asked(inspector, edited))
+        check(page, inspector.answer(history=edited))
         page.keyboard.press("Shift+ArrowRight")
         moved, neighbours = edited[1], (edited[2]["timestamp"], edited[3]["timestamp"])
         edited[1:3] = [edited[2], {**moved, "timestamp": sum(neighbours) // 2}]
-        check(page, asked(inspector, edited))
+        check(page, inspector.answer(history=edited))
         for _ in range(3):
             page.keyboard.press("Control+z")
         check(page, inspector.answer())
         page.keyboard.press("Control+Shift+z")
-        check(page, asked(inspector, own[:1] + own[2:]))
+        check(page, inspector.answer(history=own[:1] + own[2:]))
 
     def test_without_the_cart_and_an_item_put_in(self, visit, inspector):
         person = next(p for p in inspector.exported["users"] if CART in p["behaviors"])
@@ -316,9 +312,3 @@ class TestInThePage:
         nameless = page.evaluate("""() => [...document.querySelectorAll("button, input, select, [role=option]")]
           .filter((e) => !(e.innerText?.trim() || e.ariaLabel || e.labels?.length)).map((e) => e.outerHTML)""")
         assert nameless == []
-
-
-def asked(inspector, history: list[dict]) -> dict:
-    """Python's answer about the user's history as it was edited."""
-    names = {"items": "item", "behaviors": "behavior", "timestamps": "timestamp", "journey": "journey"}
-    return inspector.answer(**{many: [event[one] for event in history] for many, one in names.items()})
