@@ -18,9 +18,9 @@
 # 3. ask what if, by changing a history;
 # 4. have the view on a model of your own, and link it to Python.
 #
-# You need [the curriculum](08_curriculum.ipynb), and for one of the three models [the pointer](12_pointer.ipynb).
-# It runs in ten seconds on two cores once its models are trained; three of their six stages are those of other
-# chapters, and the rest takes five minutes. **All data are the simulated shop's.**
+# You need [the curriculum](08_curriculum.ipynb), and for one of the three models [the pointer](12_pointer.ipynb). It
+# runs in ten seconds on two cores once its models are trained; three of their six stages are those of other chapters,
+# and the rest takes five minutes. **All data are the simulated shop's.**
 
 # %% tags=["remove-cell"]
 import importlib.util
@@ -101,16 +101,16 @@ inspector.page()
 #   model, which selector, how many events it takes, and the temperature of $p$.
 # - **The verdict**, and why: what the chosen events are, and what the lists then hold.
 # - **The history**, oldest event first, a column each. The bar is $p_t$, blue where the event was chosen; the numbers
-#   are the order of the curriculum, the last stands next to the purchase. The mark is the behaviour. An orange
-#   line says that the event truly led to the purchase, which only a simulated shop can tell, and a small diamond that
-#   it is of the very item. Point at an event to see what it is of.
+#   are the order of the curriculum, the last stands next to the purchase. The mark is the behaviour. An orange line
+#   says that the event truly led to the purchase, which only a simulated shop can tell, and a small diamond that it
+#   is of the very item. Point at an event to see what it is of.
 # - **The event that is in focus**, and what you may do to it: another behaviour, another time, away with it. You may
 #   put an item in, empty the cart, and take everything back.
-# - **The curriculum** as the decoder reads it, with the codes that it writes. Codes that begin as those of the purchase
-#   do are filled.
-# - **Two lists**: the ten best items without a curriculum and with it, joined by lines. The purchase is red. Below, the
-#   log-likelihood of the purchase, and the gain against the margin $m$ of
-#   [the quality-aware loss](10_quality_loss.ipynb).
+# - **The curriculum** as the decoder reads it, with the codes that it writes. Codes that begin as those of the
+#   purchase do are filled.
+# - **Two lists**: the ten best items without a curriculum and with it, joined by lines. The purchase is red. Below,
+#   the log-likelihood of the purchase, and the gain against the margin $m$ of [the quality-aware
+#   loss](10_quality_loss.ipynb).
 #
 # *Link to this view* puts all of it into the page's address, edits as well.
 #
@@ -164,11 +164,11 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
 pd.DataFrame({m: summary(t) for m, t in tables.items()}).T.round(1)
 
 # %% [markdown]
-# Look at the repaired model first. Where its curriculum brings a purchase into the ten, nearly all of the chosen events
-# are right; where it throws one out, nearly all are wrong. It does both about equally often, and so its list is no
-# better than without. To the letter the curriculum misleads three times as often as it finds, and what it finds it finds by
-# luck: the chosen events are hardly ever right. The pointing model has the item from its history already, and its
-# curriculum changes next to nothing.
+# Look at the repaired model first. Where its curriculum brings a purchase into the ten, nearly all of the chosen
+# events are right; where it throws one out, nearly all are wrong. It does both about equally often, and so its list
+# is no better than without. To the letter the curriculum misleads three times as often as it finds, and what it finds
+# it finds by luck: the chosen events are hardly ever right. The pointing model has the item from its history already,
+# and its curriculum changes next to nothing.
 #
 # Now the two clearest of the repaired model, the largest change in $\ln P$ either way. A click on a link opens the
 # user in the view above:
@@ -193,13 +193,13 @@ HTML(
 )
 
 # %% [markdown]
-# Open the first. The four chosen events are the user's own visits of what was bought in the end: each of them is over an
-# orange line. The prefix then begins as the purchase does, the decoder has only to go on, and the purchase comes up
-# into the ten.
+# Open the first. The four chosen events are the user's own visits of what was bought in the end: each of them is over
+# an orange line. The prefix then begins as the purchase does, the decoder has only to go on, and the purchase comes
+# up into the ten.
 #
 # Open the second. The same selector, and its p is no less sure. But this user came back to something else more often
-# than to what was bought, and counts are all that the selector goes by. Four events of the wrong journey fill
-# the list with their like and push the purchase out. Set *selector* to *oracle*, and it is back.
+# than to what was bought, and counts are all that the selector goes by. Four events of the wrong journey fill the
+# list with their like and push the purchase out. Set *selector* to *oracle*, and it is back.
 
 # %% tags=["remove-cell"]
 if not FAST:
@@ -242,16 +242,16 @@ if not FAST:
 #
 # There, `inspector` itself is a widget, the same view with Python behind it. What you do in the one is known to the
 # other: `inspector.user`, `.model`, `.selector`, `.k`, `.tau` and `.history` can be read and set, and `.selected` and
-# `.top10` follow. With `engine="kernel"` Python answers in place of the page, which is what you want for a large model.
-# Nothing needs to be installed or switched on in Colab besides the library with its extra `book`.
+# `.top10` follow. With `engine="kernel"` Python answers in place of the page, which is what you want for a large
+# model. Nothing needs to be installed or switched on in Colab besides the library with its extra `book`.
 
 # %%
 inspector.user, inspector.k = int(inspector.users[3]), 2
 inspector.selected, inspector.top10[0]["title"]
 
 # %% [markdown]
-# It is an ipywidgets widget like any other, so `link` ties it to other widgets. Run this in a notebook; here in
-# the book a live widget would have no Python to talk to, and so the next two outputs are not shown:
+# It is an ipywidgets widget like any other, so `link` ties it to other widgets. Run this in a notebook; here in the
+# book a live widget would have no Python to talk to, and so the next two outputs are not shown:
 
 # %% tags=["remove-output"]
 from ipywidgets import IntSlider, VBox, link
@@ -275,8 +275,8 @@ def spread(tau: float = 0.5) -> str:
 
 
 # %% [markdown]
-# Your own run and your own data take one line, `views.Inspector("runs/rclrec", "runs/shop")`, and
-# `rclrec export --run runs/rclrec --data runs/shop --out export.json` writes what such a page computes from.
+# Your own run and your own data take one line, `views.Inspector("runs/rclrec", "runs/shop")`, and `rclrec export
+# --run runs/rclrec --data runs/shop --out export.json` writes what such a page computes from.
 
 # %% tags=["remove-cell"]
 assert slider.value == inspector.k == 2
@@ -289,8 +289,8 @@ assert spread(0.05).split()[2] > spread(2.0).split()[2]
 #
 # 1. How many of those whom the curriculum misleads does the oracle bring back, to the letter and repaired? What does
 #    the difference say?
-# 2. *What if nothing had been put in the cart?* Of the users who had the purchase in the cart: how much less likely does
-#    each model find it without the cart events? Which model reads the cart most?
+# 2. *What if nothing had been put in the cart?* Of the users who had the purchase in the cart: how much less likely
+#    does each model find it without the cart events? Which model reads the cart most?
 #
 # <details>
 # <summary>Solution of 1</summary>
@@ -308,9 +308,9 @@ assert spread(0.05).split()[2] > spread(2.0).split()[2]
 # {model: (sum(back), len(back)) for model, back in brought_back.items()}
 # ```
 #
-# Repaired, all or nearly all of them; to the letter about seven in ten. The decoder of the repaired model knows what to
-# do with a right prefix, for it has seen prefixes in both stages. The other has learned from prefixes that were mostly
-# wrong, and a right one does not always help it.
+# Repaired, all or nearly all of them; to the letter about seven in ten. The decoder of the repaired model knows what
+# to do with a right prefix, for it has seen prefixes in both stages. The other has learned from prefixes that were
+# mostly wrong, and a right one does not always help it.
 #
 # </details>
 #
@@ -334,8 +334,8 @@ assert spread(0.05).split()[2] > spread(2.0).split()[2]
 # ```
 #
 # The pointing model, by about 1.2 in $\ln P$, so that the purchase is three times less likely; repaired it is half as
-# much, and to the letter less again. The pointer's network is told the counts of each behaviour apart and so learns what a cart
-# event is worth; in the states of an encoder it is one event in fifty.
+# much, and to the letter less again. The pointer's network is told the counts of each behaviour apart and so learns
+# what a cart event is worth; in the states of an encoder it is one event in fifty.
 #
 # </details>
 
