@@ -240,7 +240,9 @@ function inspector(root, model, exported, engine) {
   if (name) {
     addEventListener("hashchange", () => {
       const found = linked(location.hash);
-      if (found && location.hash !== written(name, state, person())) set({ events: null, ...found }, "From the link");
+      if (!found || location.hash === written(name, state, person())) return;
+      set({ events: null, ...found }, "From the link");
+      root.scrollIntoView();
     });
   }
 }
