@@ -17,7 +17,7 @@ import traitlets
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.rclrec import RCLRec
-from rclrec_mini.views.live.bundle import JS, bundle
+from rclrec_mini.views.live.bundle import bundle, style
 from rclrec_mini.views.live.engine import Engine
 from rclrec_mini.views.live.export import USERS, export, load_models
 from rclrec_mini.views.live.page import Page
@@ -54,7 +54,7 @@ class Inspector(anywidget.AnyWidget):
     """
 
     _esm = bundle("inspector")
-    _css = (JS / "inspector.css").read_text(encoding="utf-8")
+    _css = style("inspector")
 
     user = traitlets.Int().tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)

@@ -32,6 +32,11 @@ def bundle(name: str, *, folder: Path | str = JS) -> str:
     return "\n".join([*(_called_once(module, text) for module, text in texts.items()), own])
 
 
+def style(name: str) -> str:
+    """The style of a view: `name`.css, after what all views share."""
+    return "\n".join((JS / f"{one}.css").read_text(encoding="utf-8") for one in ("view", name))
+
+
 def _collect(name: str, folder: Path, texts: dict[str, str], within: tuple[str, ...]) -> None:
     """Add a module to `texts`, after those that it imports."""
     path = folder / f"{name}.js"

@@ -1,8 +1,13 @@
-"""A still picture of one answer, for a page whose scripts are off: the timeline and what came of it, in words."""
+"""Still pictures for a page whose scripts are off: of one answer the timeline and what came of it, or any figure."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
+from io import BytesIO
 from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from rclrec_mini.views.style import INK, PALETTE
 
@@ -62,4 +67,16 @@ def caption(exported: Mapping[str, Any], question: Mapping[str, Any], answer: Ma
         f"User {question['user']} bought {name} after {len(question['items'])} events: bars are p, and the curriculum "
         f"takes the {len(chosen)} blue ones{led}. The model's list has the purchase {places['with']} with them and "
         f"{places['without']} without."
+    )
+
+
+def picture(figure: Figure, words: str) -> str:
+    """HTML of a figure that matplotlib drew, and of the words that say what it shows."""
+    file = BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "still"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    data = b64encode(file.getvalue()).decode()
+    return (
+        f'<figure class="rl-still"><img src="data:image/svg+xml;base64,{data}" alt="{escape(words)}">'
+        f"<figcaption>{escape(words)}</figcaption></figure>"
     )

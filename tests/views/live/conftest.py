@@ -1,8 +1,11 @@
-"""A tiny shop, three models of it in distinct odd sizes with random weights, and Node to run the page's code."""
+"""A tiny shop, three models of it in odd sizes with random weights, and what runs a page's code: Node, Chromium."""
 
+import re
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +24,8 @@ BACKBONE = BackboneConfig(
     levels=3, codes=17, d=26, heads=2, encoder_layers=2, decoder_layers=2, ffn=31, max_history=23, max_prefix=5,
     causal=True,
 )  # fmt: skip
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 SIZES = {
     "literal": RCLRecConfig(backbone=replace(BACKBONE, causal=False, heads=13), k=3),
     "counting": RCLRecConfig(backbone=replace(BACKBONE, behaviors=5, encoder_layers=1), selector="counting"),
@@ -66,3 +71,41 @@ def random_model(config: RCLRecConfig, materials: Materials) -> RCLRec:
             for before, after in zip(model.reference.parameters(), model.backbone.parameters(), strict=True):
                 before.copy_(after + 0.03 * torch.randn_like(after) * after.abs().mean())
     return model
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not (found := next((path for name in NAMES if (path := shutil.which(name))), None)):
+        pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_file(browser) -> Iterator[Callable[..., Any]]:
+    """Opens a page from its file; the test fails if a script failed or anything asked for the network."""
+    faults, contexts = [], []
+
+    def refuse(route) -> None:
+        faults.append(f"asked the network for {route.request.url}")
+        route.abort()
+
+    def open_page(file: Path, hash: str = "", *, width: int = 900, **options):
+        context = browser.new_context(viewport={"width": width, "height": 1200}, **options)
+        contexts.append(context)
+        context.route(re.compile(r"^(https?|wss?)://"), refuse)
+        page = context.new_page()
+        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{file.as_uri()}{hash}")
+        if options.get("java_script_enabled", True):
+            page.wait_for_selector("[data-shown]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults

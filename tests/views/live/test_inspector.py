@@ -1,10 +1,8 @@
 """The inspector as a reader meets it: a page opened from a folder in Chromium, with the network off."""
 
 import itertools
-import re
-import shutil
 import time
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,15 +14,7 @@ from rclrec_mini.files import InputError
 from rclrec_mini.views.live.page import inert
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 MARKUP = "<b onclick=alert(1)>lamp</b></script><script>globalThis.taken=1</script>"
-
-in_a_browser = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (on Debian: apt-get install chromium)"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -43,39 +33,9 @@ def page_file(inspector, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(browser, page_file):
-    """Opens the page; the test fails if a script failed or anything asked for the network."""
-    faults, contexts = [], []
-
-    def refuse(route) -> None:
-        faults.append(f"asked the network for {route.request.url}")
-        route.abort()
-
-    def open_page(hash: str = "", *, width: int = 900, **options):
-        context = browser.new_context(viewport={"width": width, "height": 1200}, **options)
-        contexts.append(context)
-        context.route(re.compile(r"^(https?|wss?)://"), refuse)
-        page = context.new_page()
-        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto(f"{page_file.as_uri()}{hash}")
-        if options.get("java_script_enabled", True):
-            page.wait_for_selector("[data-shown]")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not faults
+def visit(open_file, page_file):
+    return partial(open_file, page_file)
 
 
 def slide(page, label: str, value: float) -> None:
@@ -164,7 +124,7 @@ class TestInPython:
 
 
 class TestInThePage:
-    pytestmark = in_a_browser
+    pytestmark = pytest.mark.slow
 
     def test_it_shows_what_python_answers(self, visit, inspector, page_file):
         start = time.perf_counter()

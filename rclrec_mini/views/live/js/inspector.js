@@ -17,7 +17,7 @@ import { userPicker } from "./user_picker.js";
 const TRAITS = ["user", "model", "selector", "k", "tau"];
 
 export async function render({ model, el }) {
-  const root = h("div", { class: "rl-inspector", "data-lm-suppress-shortcuts": "true" }, h("p", {}, "The model is being read …"));
+  const root = h("div", { class: "rl-view rl-inspector", "data-lm-suppress-shortcuts": "true" }, h("p", {}, "The model is being read …"));
   el.append(root);
   const { exported, selectors } = model.get("exported") ? { exported: model.get("exported") } : await sent(model);
   inspector(root, model, exported, selectors ? inKernel(model, selectors) : inPage(exported));

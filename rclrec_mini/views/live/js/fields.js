@@ -1,0 +1,28 @@
+// Fields with a name: a slider, and one of a few.
+import { assign, h, unique } from "./dom.js";
+
+// A slider; say(value) is what a screen reader is told, and show(value, text) sets it and the text beside it.
+export function slider({ name, min, max, step, say, pick }) {
+  const id = unique("slider"); // an output could be what a label labels, too
+  const output = h("output", { for: id });
+  const input = h("input", { id, type: "range", min, max, step, on: { input: () => pick(Number(input.value)) } });
+  const show = (value, text) => {
+    input.value = value;
+    output.textContent = text;
+    assign(input, { "aria-valuetext": say(value) });
+  };
+  const el = h("div", { class: "rl-slider" }, h("label", { for: id }, h("span", {}, name)), output, input);
+  return { el, input, show };
+}
+
+// One of a few, options [[value, text]], by the arrow keys as by pointer.
+export function choice({ legend, options, pick }) {
+  const name = unique("choice");
+  const labels = options.map(([value, text]) => {
+    const input = h("input", { type: "radio", name, value, on: { change: () => pick(value) } });
+    return h("label", {}, input, h("span", {}, text));
+  });
+  const el = h("fieldset", { class: "rl-choice" }, h("legend", {}, legend), h("div", {}, labels));
+  const show = (value) => labels.forEach(({ firstChild }) => (firstChild.checked = firstChild.value === String(value)));
+  return { el, show };
+}
