@@ -54,6 +54,7 @@ from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.views import codes as drawings
+from rclrec_mini.views import explorables
 from rclrec_mini.views.committed import committed
 from rclrec_mini.views.style import PALETTE
 
@@ -191,6 +192,32 @@ draw(width=3)
 # level has more nodes than beams. With fewer it is exact for its width only: what it returns has its true score, but
 # better items may be missing.
 #
+# Now search yourself. Set $W$ and press *next*: first the children of the beams are scored, then the best stay. On the
+# right stands the exact ranking.
+
+# %%
+explorables.beam_search(WORDS, P, width=2)
+
+# %% [markdown]
+# *From which $W$ on is the list exact, and how many of the 17 nodes does the search then score?* (From 3 on, and 14.
+# On so small a tree a search saves next to nothing.)
+
+# %% tags=["remove-cell"]
+ranked = list(exact.sort_values(ascending=False).index)
+for width in range(1, 10):
+    same = list(search(width)[-1]) == ranked[:width]
+    assert same == (width >= 3)
+alive = [{""}, *search(3)]
+scored = {
+    word[: n + 1]
+    for word in WORDS
+    for n in range(3)
+    if word[:n] in alive[n]
+}
+nodes = {word[: n + 1] for word in WORDS for n in range(3)}
+assert (len(scored), len(nodes)) == (14, 17)
+
+# %% [markdown]
 # ## The library's
 #
 # `beam_search` asks two things of a model: `start` gives the logits of the first code, `step` appends the chosen

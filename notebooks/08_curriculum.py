@@ -52,6 +52,7 @@ from torch.testing import assert_close
 
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.models.curriculum import RCPM, Selection, top_k
+from rclrec_mini.views import explorables
 
 # %% [markdown]
 # ## Four equations
@@ -138,6 +139,20 @@ assert all(
     torch.equal((s / tau).softmax(0).argsort(), p.argsort())
     for tau in (2, 0.1)
 )
+
+# %% [markdown]
+# Move both sliders, and watch $p$, the order and what the decoder reads:
+
+# %%
+explorables.temperature(s, codes=codes, tau=0.5, k=3)
+
+# %% [markdown]
+# *From which $\tau$ downwards does event 1 hold nine tenths of $p$, and what has changed in the prefix by then?* (From
+# 0.2, and nothing.)
+
+# %% tags=["remove-cell"]
+held = {tau: (s / tau).softmax(0)[1].item() for tau in (0.2, 0.25)}
+assert held[0.2] > 0.9 > held[0.25]
 
 # %% [markdown]
 # ## The same in the library

@@ -53,6 +53,8 @@ import pandas as pd
 import torch
 from torch.testing import assert_close
 
+from rclrec_mini.views import explorables
+
 FAST = bool(os.environ.get("RCLREC_FAST"))  # fewer users, for tests
 
 # %% [markdown]
@@ -194,6 +196,25 @@ with torch.inference_mode():  # every item as the target
         assert_close(
             *generator.terms(asked)[0]["target"], atol=1e-4, rtol=1e-4
         )
+
+# %% [markdown]
+# So the gate follows the history: more to point at, and less is left for *none of these*. The first toy again, now
+# with a weight for each event, to which its $p$ is proportional. Add and remove events and move the weights, first
+# with a gate that stays where it is set, then with *g follows*:
+
+# %%
+explorables.pointer(history, p, generated, g=g)
+
+# %% [markdown]
+# *From the start, add `a` until $P(c)$ is below 0.1. How many does it take when g follows, and why is no number enough
+# when g stays?* (Four. A gate that stays leaves $P(c)$ at $(1 - g) \cdot 0.8 = 0.16$, however often `a` was looked
+# at.)
+
+# %% tags=["remove-cell"]
+none = sum(p) * 10 * (1 - g) / g  # in the view's weights, 10 p
+of_c = [none / (10 + none + 2 * n) * generated["c"] for n in range(5)]
+np.testing.assert_allclose(of_c[0], P["c"])
+assert of_c[4] < 0.1 < of_c[3]
 
 # %% [markdown]
 # ## A count is a pointer
