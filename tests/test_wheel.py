@@ -79,6 +79,7 @@ def test_the_journey_runs_from_the_wheel_alone(environment, tmp_path):
     assert "user 3\n" in shown
 
 
+@pytest.mark.timeout(1800)  # nbmake stops a cell that hangs
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_from_the_wheel_alone(environment, tmp_path, name):
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
