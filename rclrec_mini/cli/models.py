@@ -229,7 +229,7 @@ def reproduce(args: Sequence[str]) -> None:
         """a prepared data set, a folder; default: the simulated shop of the preset"""
         ids: Path | None = None
         """its semantic ids, the folder that tokenize wrote; default: made with the preset's number of codes"""
-        methods: tuple[Literal[tuple(METHODS)], ...] = tuple(METHODS)
+        methods: tuple[Literal[tuple(METHODS)], ...] = tables.COMPARED
         """rows of table1"""
         seeds: tuple[int, ...] = (0, 1, 2)
         """each row is trained once with each"""

@@ -44,7 +44,7 @@ def catalog_of(model: nn.Module, catalog: Catalog) -> Catalog | None:
         return None
     codes = model.codes.cpu()
     if not torch.equal(codes, catalog.codes):
-        catalog = Catalog(codes, n_codes=catalog.n_codes)
+        catalog = Catalog(codes, n_codes=getattr(model, "n_codes", catalog.n_codes))
     return catalog.to(model.codes.device)
 
 

@@ -11,6 +11,9 @@ from typing import Any, Literal
 from torch import nn
 
 from rclrec_mini.checks import positive, within
+from rclrec_mini.data.prepared import read_table
+from rclrec_mini.data.schema import BEHAVIORS as BEHAVIOR_NAMES
+from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
@@ -22,6 +25,7 @@ from rclrec_mini.models.baselines.pbat import PBAT, PBATConfig
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, collision_catalog
 from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Sometimes, user_profiles
+from rclrec_mini.models.language_model import LanguageModel, LanguageModelConfig, from_folder, from_scratch
 from rclrec_mini.models.pointer import PointedK, Pointer, PointerConfig
 from rclrec_mini.models.rclrec import LossConfig, RCLRec
 from rclrec_mini.models.sizes import check_behaviors, check_sizes
@@ -180,6 +184,11 @@ def _mbgen(config: MBGenConfig, materials: Materials) -> MBGen:
     return MBGen(config=config, codes=materials.catalog.codes, pointer=_pointer(config, materials))
 
 
+def _language_model(config: LanguageModelConfig, materials: Materials) -> LanguageModel:
+    make = from_folder if config.llm else from_scratch
+    return make(config, read_table(materials.folder / "items.parquet", ITEMS)["title"].to_pylist(), BEHAVIOR_NAMES)
+
+
 METHODS = {
     "sasrec": Method("SASRec", SASRecConfig, _sasrec),
     "bert4rec": Method("BERT4Rec", BERT4RecConfig, lambda c, m: BERT4Rec(config=c, n_items=m.sequences.n_items)),
@@ -208,6 +217,7 @@ METHODS = {
         _rclrec_of_first,
         told=(TARGET, BEHAVIORS, TIME),
     ),
+    "llm": Method("language model", LanguageModelConfig, _language_model, told=(TARGET, BEHAVIORS)),
 }
 
 

@@ -14,6 +14,7 @@ from rclrec_mini.models.baselines.mbgen import MBGenConfig
 from rclrec_mini.models.baselines.pbat import PBATConfig
 from rclrec_mini.models.baselines.sasrec import SASRecConfig
 from rclrec_mini.models.baselines.tiger import TIGERConfig
+from rclrec_mini.models.language_model import LanguageModelConfig
 from rclrec_mini.training.schedule import TrainConfig
 
 MINI_BACKBONE = BackboneConfig(
@@ -32,6 +33,7 @@ SMALL_MODELS: dict[str, Any] = {
     "gear": GEARConfig(**MINI),
     "rclrec": RCLRecConfig(backbone=MINI_BACKBONE),
     "pointing": PointingConfig(backbone=MINI_BACKBONE),
+    "llm": LanguageModelConfig(),
 }
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": SMALL_MODELS,
@@ -46,6 +48,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "gear": GEARConfig(**FULL),
         "rclrec": RCLRecConfig(),
         "pointing": PointingConfig(),
+        "llm": LanguageModelConfig(d=256, layers=8, heads=8, ffn=1024),
     },
 }
 TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
@@ -71,6 +74,7 @@ SCHEDULES = {
     "hstu": {"max_steps": 10_000},
     "mbgen": {"max_steps": 2_000},
     "pointing": {"max_steps": 4_500},
+    "llm": {"max_steps": 1_500, "batch_size": 32},
 }
 
 

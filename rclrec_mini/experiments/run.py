@@ -80,7 +80,8 @@ def pretrained(
     model = _fresh(config, materials)
     rows = materials.split.train
     if model.every_event:
-        rows = every_nth(materials.sequences, rows, config.pretrain.max_history // 2)
+        read = min(config.pretrain.max_history, model.max_history)
+        rows = every_nth(materials.sequences, rows, max(1, read // 2))
     stage = Pretraining(model=model)
     result = train_stage(stage, model, config, config.pretrain, materials, rows, run, progress=progress)
     return model.eval(), result

@@ -21,6 +21,8 @@ from torch import nn
 
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.experiments.materials import Materials, balanced_ids, simulated
+from rclrec_mini.experiments.post_train import PostTrainConfig, post_train
+from rclrec_mini.experiments.post_train import describe as describe_post
 from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, for_stage_one, pretrain
 from rclrec_mini.training.trainer import TrainResult
@@ -77,6 +79,18 @@ def stage_two(
     before, _ = stage_one(config, materials, progress=progress)
     with entry("stage_two", config=describe(config), **_made_from(materials)) as folder:
         return finetune(config, materials, folder / "run", pretrained=before, progress=progress)
+
+
+def after(
+    config: PostTrainConfig, before: ExperimentConfig, materials: Materials, *, progress: bool = False
+) -> tuple[nn.Module, TrainResult, list[dict[str, Any]]]:
+    """`post_train` after `stage_two` of `before`, unless it has been done: the policy, the result, the run's log."""
+    policy, _ = stage_two(before, materials, progress=progress)
+    made_from = {"config": describe_post(config), "before": describe(before), **_made_from(materials)}
+    with entry("after", **made_from) as folder:
+        result = post_train(policy, config, materials, folder / "run", progress=progress)
+        log = (folder / "run" / "log.jsonl").read_text(encoding="utf-8")
+    return policy, result, [json.loads(line) for line in log.splitlines()]
 
 
 def _made_from(materials: Materials) -> dict[str, str]:

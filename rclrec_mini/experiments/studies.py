@@ -42,7 +42,7 @@ from rclrec_mini.experiments.search import (
     record,
     trial,
 )
-from rclrec_mini.experiments.tables import JUDGE, Row, rows_of
+from rclrec_mini.experiments.tables import COMPARED, JUDGE, Row, rows_of
 from rclrec_mini.files import InputError, file_name, write_json
 from rclrec_mini.records import read_record
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -104,7 +104,7 @@ class Study:
         digest = sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
         return self.out / "stage_one" / f"{described['method']}-{digest}" / f"seed{config.seed}"
 
-    def rows(self, table: str, methods: Iterable[str] = METHODS) -> dict[str, Row]:
+    def rows(self, table: str, methods: Iterable[str] = COMPARED) -> dict[str, Row]:
         """`rows_of` a table, without the oracle where the data do not tell the truth."""
         told = load_materials(self.data, self.ids).journey is not None
         rows = rows_of(table, methods)
