@@ -14,7 +14,9 @@ The model is transformers' Qwen2 or Llama: any local folder of weights, or a sma
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -170,7 +172,7 @@ def _left_padded(*parts: Tensor) -> tuple[Tensor, ...]:
 
 def from_scratch(config: LanguageModelConfig, titles: list[str | None], behaviors: tuple[str, ...]) -> LanguageModel:
     """A small Qwen2 with fresh weights, whose vocabulary is the words of the titles and of the behaviours."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    transformers = _package("transformers")
 
     vocabulary: dict[str, int] = {"#": 0}
 
@@ -179,12 +181,14 @@ def from_scratch(config: LanguageModelConfig, titles: list[str | None], behavior
 
     names = [encode(name) for name in behaviors]
     codes = spelled(titles, encode, end=0)
-    sizes = Qwen2Config(
+    sizes = transformers.Qwen2Config(
         vocab_size=len(vocabulary), hidden_size=config.d, intermediate_size=config.ffn, num_hidden_layers=config.layers,
         num_attention_heads=config.heads, num_key_value_heads=config.heads, tie_word_embeddings=True,
         max_position_embeddings=2**15, use_cache=False,
     )  # fmt: skip
-    return LanguageModel(model=Qwen2ForCausalLM(sizes), titles=codes, behaviors=_padded(names), config=config)
+    return LanguageModel(
+        model=transformers.Qwen2ForCausalLM(sizes), titles=codes, behaviors=_padded(names), config=config
+    )
 
 
 def from_folder(config: LanguageModelConfig, titles: list[str | None], behaviors: tuple[str, ...]) -> LanguageModel:
@@ -193,16 +197,16 @@ def from_folder(config: LanguageModelConfig, titles: list[str | None], behaviors
     Raises:
         InputError: the folder is missing, holds no safetensors or another kind of model, or peft is missing.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    transformers = _package("transformers")
 
     folder = Path(config.llm)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: found no config.json with *.safetensors, expected a folder of weights")
-    kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+    kind = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     if kind not in KINDS:
         raise InputError(f"{folder / 'config.json'}: model_type is {kind}, expected one of {', '.join(KINDS)}")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
     )
     if config.lora:
@@ -219,12 +223,21 @@ def from_folder(config: LanguageModelConfig, titles: list[str | None], behaviors
 
 
 def _with_adapters(model: nn.Module, rank: int) -> nn.Module:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise InputError("lora: needs the package peft: pip install peft") from None
+    peft = _package("peft")
     model.requires_grad_(False)
-    return inject_adapter_in_model(LoraConfig(r=rank, target_modules="all-linear"), model)
+    return peft.inject_adapter_in_model(peft.LoraConfig(r=rank, target_modules="all-linear"), model)
+
+
+def _package(name: str) -> ModuleType:
+    """A package that only language models need.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InputError(f"{name} is missing, which a language model needs: pip install {name}") from None
 
 
 def _padded(rows: list[list[int]]) -> Tensor:

@@ -1,6 +1,7 @@
 """Titles as codes, branches of one cache against whole sequences, and weights from a folder."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -196,3 +197,9 @@ def test_folders_that_are_no_language_model(folder, tmp_path):
         from_folder(LanguageModelConfig(llm=str(folder)), TITLES, BEHAVIORS)
     with pytest.raises(InputError, match="d: found 26, expected a multiple of 8"):
         LanguageModelConfig(d=26)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match="transformers is missing, which a language model needs: pip install"):
+        from_scratch(SIZES, TITLES, BEHAVIORS)
