@@ -27,6 +27,7 @@ from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS
 from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.studies import sized_to
+from rclrec_mini.experiments.tables import COMPARED
 from rclrec_mini.files import write_json
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -95,7 +96,8 @@ def main(config: Config) -> dict:
     torch.manual_seed(config.seed)
     materials = random_materials(config)
     steps, facts = {}, {}
-    for name, method in METHODS.items():
+    for name in COMPARED:
+        method = METHODS[name]
         model_config = sized_to(preset(config.preset, name), materials.catalog).model
         first = method.first(model_config, materials).to(config.device)
         second = method.second(model_config, materials, first).to(config.device)
@@ -105,7 +107,7 @@ def main(config: Config) -> dict:
         targets = "every event" if first.every_event else "the target"
         facts[name] = {"parameters": sum(p.numel() for p in first.parameters()), "targets": targets}
     seconds = measure(steps, rounds=config.rounds, device=config.device)
-    table = {name: {**facts[name], **summary(seconds, name, config.batch_size)} for name in METHODS}
+    table = {name: {**facts[name], **summary(seconds, name, config.batch_size)} for name in COMPARED}
     print(f"{'':10}{'parameters':>12}{'stage one':>14}{'to RCLRec':>12}{'stage two':>14}{'to RCLRec':>12}")
     for name, row in table.items():
         stages = "".join(f"{1000 * row[s]['cpu']:11.1f} ms{row[s]['to_rclrec']:12.2f}" for s in ("one", "two"))

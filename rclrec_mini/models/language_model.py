@@ -104,13 +104,17 @@ class LanguageModel(nn.Module):
 
     def start(self, batch: Batch) -> tuple[Branches, Tensor]:
         """Beam search: read the prompt, logits (B, V) of the title's first token."""
-        tokens, _ = self._text(self._latest(batch.history()))
-        tokens = torch.cat([tokens.flatten(1), self.behaviors[batch.target_behavior]], dim=1)
-        (tokens,) = _left_padded(tokens)
+        tokens = self.prompt(batch)
         hidden, cache = self._read(tokens, keep=True)
         exists = tokens >= 0
         state = Branches(cache, exists[:, None], exists.sum(1, keepdim=True), torch.zeros_like(exists[:, :1]))
         return state, self._logits(hidden[:, -1])
+
+    def prompt(self, batch: Batch) -> Tensor:
+        """Tokens of the history and of the target's behaviour, -1 for padding on the left: (B, S)"""
+        tokens, _ = self._text(self._latest(batch.history()))
+        tokens = torch.cat([tokens.flatten(1), self.behaviors[batch.target_behavior]], dim=1)
+        return _left_padded(tokens)[0]
 
     def step(self, state: Branches, tokens: Tensor, parents: Tensor, level: int) -> tuple[Branches, Tensor]:
         """Beam search: append the codes (B, W) chosen at `level`, logits (B, W, V) of the next."""
