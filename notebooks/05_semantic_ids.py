@@ -65,7 +65,7 @@ from rclrec_mini.semantic_ids.residual_kmeans import (
     update_centers,
 )
 from rclrec_mini.views import codes as drawings
-from rclrec_mini.views import figures
+from rclrec_mini.views import explorables, figures
 from rclrec_mini.views.committed import committed
 
 # %% [markdown]
@@ -365,13 +365,32 @@ figures.semantic_ids(rows.to_dict("records"), n_codes=16)
 
 # %%
 room = ResidualKMeansConfig(codes=16, balanced=True)
-balanced = judge(residual_kmeans(x, room, progress=False))
+quantised = residual_kmeans(x, room, progress=False)
+balanced = judge(quantised)
 balanced
 
 # %% [markdown]
 # It is not free. The error is larger at every level, since some items get their second choice. But three codes now
 # tell about 630 prefixes apart and not 310, purity after two codes rises from 0.79 to 0.88, and fewer items move. The
 # book's models use balanced codes.
+#
+# Walk down the trie of these codes, with every eighth item of the shop: a code leads to the next level, and *root* back
+# up. Titles end in the thing and its brand.
+
+# %%
+some = torch.arange(0, len(x), 8)
+ids, _ = unique_codes(quantised)
+explorables.codebook(
+    ids[some],
+    x[some],
+    titles=items["title"].take(some.numpy()).to_pylist(),
+    categories=items["category"].take(some.numpy()).to_pylist(),
+)
+
+# %% [markdown]
+# *Two first codes have items of one category alone. Which, and where does the rest of these categories go?* (2 has bags
+# of category 28, and 6 has books of category 23. A code has room for 150 items and both categories have more: the other
+# bags are below 13, the other books below 1.)
 
 
 # %% tags=["remove-cell"]
@@ -393,6 +412,26 @@ assert near(free["purity"][2], 0.79) and near(
     balanced["purity"][2], 0.88
 )
 assert (balanced["purity"] >= balanced["by chance"]).all()
+walked = pd.DataFrame(
+    {
+        "code": ids[some, 0],
+        "category": items["category"].take(some.numpy()).to_pylist(),
+        "title": items["title"].take(some.numpy()).to_pylist(),
+    }
+)
+kinds = walked.groupby("code")["category"].unique()
+alone = kinds[kinds.map(len) == 1]
+assert {code: list(one) for code, one in alone.items()} == {
+    2: ["28"],
+    6: ["23"],
+}
+rest = walked.groupby("category")["code"].value_counts()
+assert rest["28"].to_dict() == {13: 16, 2: 13}
+sizes = items["category"].to_pandas().value_counts()
+assert len(x) / 16 == 150 < min(sizes["28"], sizes["23"])
+assert rest["23"].to_dict() == {6: 19, 1: 9}
+assert walked.query("code == 2")["title"].str.contains(" bag ").all()
+assert walked.query("code == 6")["title"].str.contains(" book ").all()
 
 # %% [markdown]
 # ## The RQ-VAE

@@ -5,8 +5,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from rclrec_mini.data.relevance import Relevance, relevance
+from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.files import InputError
 from rclrec_mini.views import explorables
 
@@ -30,14 +33,46 @@ def scores() -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def views(tree, scores) -> dict[str, explorables.Page]:
-    words, p = tree
-    codes = np.arange(14).reshape(7, 2)
+def words() -> tuple[np.ndarray, list[str], list[int]]:
+    """Codes, titles and categories of 70 items."""
+    chance = np.random.default_rng(2)
+    codes = np.array(list(itertools.product(range(5), repeat=LEVELS)))[chance.permutation(5**LEVELS)[:70]]
+    titles = [MARKUP if i == 0 else f"lamp {i}" for i in range(70)]
+    return codes, titles, (codes[:, 0] % 2 + chance.integers(2, size=70)).tolist()
+
+
+@pytest.fixture(scope="module")
+def by_window(materials) -> dict[int, Relevance]:
+    """Figure 1(c) of a tiny shop, four items a category and ten a brand."""
+    items = {name: pa.nulls(materials.sequences.n_items, ITEMS.field(name).type) for name in ITEMS.names}
+    number = np.arange(materials.sequences.n_items)
+    items |= {"item": pa.array(number, pa.int32()), "category": pa.array((number // 4).astype(str))}
+    items |= {"brand": pa.array((number // 10).astype(str))}
+    items = pa.table(items, schema=ITEMS)
+    return {window: relevance(materials.sequences, items, window=window) for window in (3, 8, 30)}
+
+
+METHODS = ["count", MARKUP, "model"]
+REACHED = {
+    "base": [60.0, 40.5, 51.25], "a 0": [55.0, 57.5, 50.0], "a 9": [61.0, 10.0, 20.0], "b 7": [70.0, 30.0, 31.0],
+}  # fmt: skip
+KNOBS = {"a": (["a 0", "base", "a 9"], [0, 4, 9]), "b": (["base", "b 7"], [1, 7])}
+
+
+@pytest.fixture(scope="module")
+def views(tree, scores, words, by_window) -> dict[str, explorables.Page]:
+    codes, titles, categories = words
+    vectors = np.random.default_rng(0).normal(size=(70, 6))
     generated = {MARKUP: 0.1, "b": 0.15, "c": 0.75}
     return {
-        "beam_search": explorables.beam_search(words, p, width=4),
-        "temperature": explorables.temperature(scores, codes=codes, tau=0.35, k=2),
+        "beam_search": explorables.beam_search(*tree, width=4),
+        "temperature": explorables.temperature(scores, codes=np.arange(14).reshape(7, 2), tau=0.35, k=2),
         "pointer": explorables.pointer([MARKUP, "b", MARKUP], [0.5, 0.3, 0.2], generated, g=0.6),
+        "codebook": explorables.codebook(codes, vectors, titles=titles, categories=categories),
+        "relevance": explorables.relevance(by_window, window=8),
+        "knobs": explorables.knobs(
+            {shop: dict(zip(METHODS, row, strict=True)) for shop, row in REACHED.items()}, KNOBS, trained=METHODS[1:]
+        ),
     }
 
 
@@ -83,7 +118,7 @@ def timed(page, slider: str) -> None:
 
 
 class TestInPython:
-    def test_what_does_not_fit_is_refused(self, tree):
+    def test_what_does_not_fit_is_refused(self, tree, by_window):
         _, p = tree
         with pytest.raises(InputError, match="found 01 and 012, expected one length"):
             explorables.beam_search(["012", "01"], p)
@@ -93,6 +128,12 @@ class TestInPython:
             explorables.temperature([1, 2], codes=[[0]])
         with pytest.raises(InputError, match="found z, expected one of a, b"):
             explorables.pointer(["a", "z"], [0.5, 0.5], {"a": 0.5, "b": 0.5})
+        with pytest.raises(InputError, match="titles: found 1, expected one for each of 2 items"):
+            explorables.codebook([[0], [1]], [[0.0], [1.0]], titles=["a"], categories=[0, 0])
+        with pytest.raises(InputError, match="window: found 5, expected one of 3, 8, 30"):
+            explorables.relevance(by_window, window=5)
+        with pytest.raises(InputError, match="a: found x, y, expected x and others of x"):
+            explorables.knobs({"x": {"count": 1.0}}, {"a": (["x", "y"], [0, 1])}, trained=["count"], base="x")
 
 
 def beams(words: list[str], p: dict[str, list[float]], width: int) -> list[dict[str, float]]:
@@ -234,7 +275,104 @@ class TestPointer:
         assert page.evaluate("document.activeElement.closest('li') === document.querySelector('.rl-history').lastChild")
 
 
-NAMES = ("beam_search", "temperature", "pointer")
+@pytest.mark.slow
+class TestCodebook:
+    def test_the_walk_finds_what_python_finds(self, visit, words):
+        codes, titles, categories = words
+        page = visit("codebook")
+        prefix: list[int] = []
+        for level in range(LEVELS):
+            here = np.flatnonzero((codes[:, :level] == prefix).all(1))
+            assert set(numbers(page, "[data-below]", "dot")) == set(here.tolist())
+            leads = np.unique(codes[here, level])
+            assert numbers(page, ".rl-child", "code") == leads.tolist()
+            below = [here[codes[here, level] == code] for code in leads]
+            assert numbers(page, ".rl-child", "items") == [len(some) for some in below]
+            shares = [max(np.bincount(np.array(categories)[some])) for some in below]
+            assert numbers(page, ".rl-child", "share") == shares
+            assert f": {len(here)} items, " in said(page)
+            last = page.locator(".rl-child").last
+            last.focus()
+            assert set(numbers(page, "[data-pointed]", "dot")) == set(below[-1].tolist())
+            last.click()
+            prefix.append(int(leads[-1]))
+        (item,) = np.flatnonzero((codes == prefix).all(1))
+        assert numbers(page, "[data-item]", "item") == [item] and titles[item] in page.locator(".rl-items").inner_text()
+        assert "This is a whole word" in said(page)
+
+    def test_by_keyboard_alone(self, visit, words):
+        page = visit("codebook")
+        page.keyboard.press("Tab")  # root
+        for _ in range(2):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        second = np.unique(words[0][:, 0])[1]
+        assert said(page).startswith(f"Below {second}: ")
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        assert said(page).startswith("Below the root: 70 items")
+
+
+@pytest.mark.slow
+class TestRelevance:
+    def test_shares_and_leads_are_those_of_python(self, visit, by_window):
+        page = visit("relevance")
+        for place, (_, found) in enumerate(by_window.items()):
+            page.get_by_role("slider").fill(str(place))
+            for attribute in ("category", "item"):
+                page.get_by_label(attribute, exact=True).check(force=True)
+                table = found.table.to_pandas().query("attribute == @attribute and source in @explorables.SOURCES")
+                key = ["behavior", "source"]
+                shown = page.locator("[data-share]").evaluate_all(
+                    "all => all.map(({ dataset: { behavior, source, share } }) => [`${behavior}, ${source}`, +share])"
+                )
+                expected = {f"{b}, {s}": mean for b, s, mean in table[[*key, "mean"]].itertuples(index=False)}
+                assert dict(shown) == pytest.approx(expected)
+                lead = found.contrasts.to_pandas().query(
+                    "attribute == @attribute and source == 'history' and behavior == 'purchase' and minus == 'click'"
+                )
+                numbers = [f"{value:+.3f}".replace("-", "−") for value in lead[["mean", "low", "high"]].to_numpy()[0]]
+                assert "{} [{}, {}]".format(*numbers) in said(page)
+        timed(page, "input[type=range]")
+
+    def test_by_keyboard_alone(self, visit):
+        page = visit("relevance")
+        page.keyboard.press("Tab")
+        page.keyboard.press("ArrowRight")
+        assert "has the brand of the target" in said(page)
+        page.keyboard.press("Tab")
+        page.keyboard.press("End")
+        assert said(page).startswith("Of the last 30 events")
+
+
+@pytest.mark.slow
+class TestKnobs:
+    def test_the_lead_is_that_of_python(self, visit):
+        page = visit("knobs")
+        for knob, (shops, values) in KNOBS.items():
+            page.get_by_role("combobox").select_option(knob)
+            assert f"{values[shops.index('base')]}, the base shop" in said(page)
+            for place, shop in enumerate(shops):
+                page.get_by_role("slider").fill(str(place))
+                assert numbers(page, ".rl-methods li", "value") == REACHED[shop]
+                count, *trained = REACHED[shop]
+                assert numbers(page, "[data-lead]", "lead") == pytest.approx([count - max(trained)])
+                best = page.locator("[data-best]").inner_text()
+                assert best.startswith(METHODS[REACHED[shop].index(max(trained))])
+                assert ("behind" in said(page)) == (count < max(trained))
+        timed(page, "input[type=range]")
+
+    def test_by_keyboard_alone(self, visit):
+        page = visit("knobs")
+        page.keyboard.press("Tab")
+        page.keyboard.press("b")
+        page.keyboard.press("Tab")
+        page.keyboard.press("ArrowRight")
+        assert said(page).startswith("b 7: the count reaches 70.0")
+
+
+NAMES = ("beam_search", "temperature", "pointer", "codebook", "relevance", "knobs")
 
 
 @pytest.mark.slow
@@ -243,7 +381,7 @@ class TestEach:
     def test_markup_is_text(self, visit, name):
         page = visit(name)
         assert page.evaluate("globalThis.taken") is None and page.locator(".rl-view b[onclick]").count() == 0
-        assert (MARKUP in page.locator(".rl-view").inner_text()) == (name == "pointer")
+        assert (MARKUP in page.locator(".rl-view").inner_text()) == (name in ("pointer", "codebook", "knobs"))
 
     def test_without_scripts_there_is_a_picture_and_a_sentence(self, visit, name):
         page = visit(name, java_script_enabled=False)
