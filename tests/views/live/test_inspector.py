@@ -211,7 +211,7 @@ class TestInThePage:
     def test_without_the_cart_and_an_item_put_in(self, visit, inspector):
         person = next(p for p in inspector.exported["users"] if CART in p["behaviors"])
         page = visit(f"#inspector?user={person['user']}")
-        page.get_by_role("button", name="cart?").click()
+        page.get_by_role("button", name="Without the cart?").click()
         assert page.locator(".rl-what[data-behavior='2']").count() == 0
         before = page.locator(".rl-event").count()
         page.get_by_role("combobox", name="Insert an item").fill("item 12")

@@ -13,7 +13,7 @@ export function controls(exported, selectors, act) {
   const el = h("div", { class: "rl-controls" },
     models.el,
     h("label", {}, h("span", {}, "selector"), selector),
-    k.el, tau.el);
+    h("div", { class: "rl-sliders" }, k.el, tau.el));
 
   function update({ state }) {
     models.show(state.model);

@@ -22,7 +22,7 @@ export function eventCard(act) {
     }),
     pick: (item) => act.insert(item),
   });
-  const cart = button("What if nothing had been put in the cart?", () => act.withoutCart(), { class: "rl-what-if" });
+  const cart = button("Without the cart?", () => act.withoutCart(), { class: "rl-what-if" });
   const undo = button("undo", () => act.undo());
   const redo = button("redo", () => act.redo());
   const reset = button("as it was", () => act.reset());
@@ -44,7 +44,7 @@ export function eventCard(act) {
     earlier.disabled = t <= 0;
     later.disabled = t < 0 || t === state.events.length - 1;
     cart.disabled = !can.withoutCart;
-    cart.title = can.withoutCart ? "removes every cart event of the history" : "no cart event stands in the history";
+    cart.title = can.withoutCart ? "What would they buy had they put nothing in the cart? Removes every cart event." : "no cart event stands in the history";
     undo.disabled = !can.undo;
     redo.disabled = !can.redo;
     reset.disabled = !can.reset;
