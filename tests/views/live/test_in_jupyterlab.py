@@ -18,14 +18,9 @@ import torch
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 LAB = Path(sys.executable).with_name("jupyter-lab")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (on Debian: apt-get install chromium)"),
-]
+pytestmark = pytest.mark.slow
 
 NOTEBOOK = """# %%
 import torch
@@ -85,31 +80,29 @@ def lab(models, materials, tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture
-def notebook(lab):
+def notebook(lab, browser):
     """Opens a notebook of the Lab and runs it; nothing but the Lab itself is asked for anything."""
     asked, errors = [], []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1300, "height": 2200})
-        page.on("pageerror", lambda error: errors.append(str(error)))
+    context = browser.new_context(viewport={"width": 1300, "height": 2200})
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
 
-        def refuse(route) -> None:
-            asked.append(route.request.url)
-            route.abort()
+    def refuse(route) -> None:
+        asked.append(route.request.url)
+        route.abort()
 
-        page.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), refuse)
+    def run(name: str):
+        page.goto(f"{lab}/lab/tree/{name}.ipynb?reset")
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
+        page.locator(".jp-Cell .cm-content").click()
+        page.wait_for_timeout(3000)  # a kernel is called idle before the notebook has its ear
+        page.keyboard.press("Control+Enter")
+        page.locator(".rl-inspector[data-shown]").wait_for(timeout=90_000)
+        return page
 
-        def run(name: str):
-            page.goto(f"{lab}/lab/tree/{name}.ipynb?reset")
-            page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
-            page.locator(".jp-Cell .cm-content").click()
-            page.wait_for_timeout(3000)  # a kernel is called idle before the notebook has its ear
-            page.keyboard.press("Control+Enter")
-            page.locator(".rl-inspector[data-shown]").wait_for(timeout=90_000)
-            return page
-
-        yield run
-        browser.close()
+    page.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), refuse)
+    yield run
+    context.close()
     assert (asked, errors) == ([], [])
 
 
