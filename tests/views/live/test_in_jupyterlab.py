@@ -132,4 +132,4 @@ def test_view_and_python_follow_each_other(notebook, engine):
     before = told.inner_text().split(",")[0]
     page.get_by_label("next user").click()
     expect(told).not_to_contain_text(f"{before},", timeout=20_000)
-    assert page.locator(".rl-user").inner_text() == told.inner_text().split(",")[0]
+    expect(page.locator(".rl-user")).to_have_text(told.inner_text().split(",")[0], timeout=20_000)
