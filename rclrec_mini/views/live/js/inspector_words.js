@@ -19,9 +19,10 @@ export function attributes({ items }, item) {
 
 // A span of seconds in its largest unit.
 export function span(seconds) {
+  if (seconds < 45) return "less than a minute";
   const [amount, unit] =
     seconds >= 2 * 86400 ? [seconds / 86400, "day"] : seconds >= 5400 ? [seconds / 3600, "hour"] : [seconds / 60, "minute"];
-  const whole = Math.max(0, Math.round(amount));
+  const whole = Math.max(1, Math.round(amount));
   return `${whole} ${unit}${whole === 1 ? "" : "s"}`;
 }
 
