@@ -189,3 +189,15 @@ def test_the_book_works_below_any_path(browser, tmp_path):
                 page.wait_for_url(re.compile(rf"{base}/book/notation\.html"))
         finally:
             server.shutdown()
+
+
+@pytest.mark.skipif("notebooks/17_inspector.html" not in PAGES, reason="the book has no such page")
+def test_the_inspector_lives_in_the_book_and_weighs_on_no_page(visit):
+    path = "notebooks/17_inspector.html"
+    page = visit(path)
+    page.locator(".rl-inspector[data-shown]").wait_for()
+    user = page.locator(".rl-user").inner_text()
+    page.get_by_label("next user").click()
+    playwright.expect(page.locator(".rl-user")).not_to_have_text(user)
+    html = (BOOK / path).read_text()
+    assert len(html) < 150_000 and "widget-state" not in html

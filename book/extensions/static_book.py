@@ -45,8 +45,7 @@ def drop_repeated_scripts(app: Sphinx, page: str, template: str, context: dict[s
 
 
 def move_live_parts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """What live views run on becomes scripts beside the pages, which a page opened from a file may read; and the state
-    of widgets, which no page of ours shows, is left out."""
+    """What live views run on becomes scripts beside the pages, which a page opened from a file may read."""
     folder = Path(app.outdir) / "_static" / "live"
 
     def moved(part: re.Match[str]) -> str:
@@ -60,6 +59,10 @@ def move_live_parts(app: Sphinx, page: str, template: str, context: dict[str, An
 
     if "body" in context:
         context["body"] = LIVE.sub(moved, context["body"])
+
+
+def drop_widget_state(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """No page shows widgets that would need a kernel, so none carries their state."""
     state = "application/vnd.jupyter.widget-state+json"
     context["script_files"][:] = [s for s in context["script_files"] if s.attributes.get("type") != state]
 
@@ -69,4 +72,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", add_buttons)
     app.connect("html-page-context", move_live_parts, priority=100)
     app.connect("html-page-context", drop_repeated_scripts, priority=950)
+    app.connect("html-page-context", drop_widget_state, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

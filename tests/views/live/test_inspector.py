@@ -1,6 +1,8 @@
 """The inspector as a reader meets it: a page opened from a folder in Chromium, with the network off."""
 
 import itertools
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -86,6 +88,12 @@ class TestInPython:
         assert inspector.selected == inspector.answer()["selected"]
         assert [one["item"] for one in inspector.top10] == [one["item"] for one in inspector.answer()["with"]["top"]]
         inspector.user = first
+
+    def test_views_want_no_widgets_until_one_is_asked_for(self):
+        code = "import sys; from rclrec_mini import views; assert 'anywidget' not in sys.modules; views.Inspector"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+        with pytest.raises(AttributeError, match="has no attribute Inspektor"):
+            _ = views.Inspektor
 
     def test_a_history_can_be_set(self, inspector):
         rest = [event for event in inspector.history if event["behavior"] != CART][:-1]
