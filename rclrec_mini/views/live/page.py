@@ -6,6 +6,7 @@ shows without scripts is there from the start, and the view takes its place.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from html import escape
@@ -92,4 +93,4 @@ class Page:
 
 def inert(value: Any) -> str:
     """JSON that may stand in a script element: no text in it ends the element."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return re.sub("<(?=[/!sS])", r"\\u003c", json.dumps(value, separators=(",", ":"), allow_nan=False))

@@ -1,6 +1,8 @@
 """The inspector as a reader meets it: a page opened from a folder in Chromium, with the network off."""
 
 import itertools
+import json
+import re
 import subprocess
 import sys
 import time
@@ -117,7 +119,9 @@ class TestInPython:
         assert getattr(inspector, name) == before
 
     def test_no_text_ends_the_script_that_it_stands_in(self, inspector):
-        assert "<" not in inert({"title": MARKUP})
+        text = inert({"titles": [MARKUP, "</script>", "<!--<SCRIPT>", "a < b"]})
+        assert not re.search(r"<[/!s]", text, re.IGNORECASE) and "a < b" in text
+        assert json.loads(text)["titles"][:3] == [MARKUP, "</script>", "<!--<SCRIPT>"]
         assert inspector.page().html().count("</script>") == 3
 
     def test_the_view_gets_the_export_and_answers_when_it_asks(self, inspector, monkeypatch):
