@@ -61,7 +61,7 @@ OBJECTIVES: dict[str, ReReConfig | SDPOConfig] = {  # after supervised training,
     "S-DPO, beam": SDPOConfig(source="beam"),
     "DPO, random": SDPOConfig(negatives=1),
 }
-LITERAL, ALL_EVENTS = ("ReRe", "S-DPO, random", "S-DPO, beam"), "ReRe, all next items"
+FEW, ALL_EVENTS = ("ReRe", "ReRe, semantic", "S-DPO, random", "S-DPO, beam"), "ReRe, all next items"
 SUPERVISED, JUDGE = {"pointing": "pointing", "RCLRec": "rclrec"}, "SASRec"  # rows that post-training starts from
 
 TAUGHT, POINTED = ("sasrec", "mbgen"), {"pointer": True}  # ours: baselines that are also had with a pointer
@@ -122,11 +122,11 @@ class Row:
 
 
 def rere_rows() -> dict[str, Row]:
-    """Supervised models, what goes on from them (all ablations from the one that points), SASRec and TIGER."""
+    """Supervised models, what goes on from them (from the one that points a few), SASRec and TIGER."""
     rows = {name: Row(method) for name, method in SUPERVISED.items()}
     rows |= {METHODS[name].title: Row(name) for name in ("sasrec", "tiger")}
     for base, method in SUPERVISED.items():
-        for name in OBJECTIVES if base == "pointing" else LITERAL:
+        for name in OBJECTIVES if base == "RCLRec" else FEW:
             rows[f"{base}, {name}"] = Row(method, base=base, post=PostTrainConfig(objective=OBJECTIVES[name]))
         everything = PostTrainConfig(objective=OBJECTIVES["ReRe"], targets="all")
         rows[f"{base}, {ALL_EVENTS}"] = Row(method, base=base, post=everything)

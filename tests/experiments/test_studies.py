@@ -284,7 +284,7 @@ def test_the_command(study, monkeypatch, capsys, tmp_path):
 def rere(study):
     """Some rows of post-training, in few steps."""
     rows = rows_of("rere")
-    names = ("pointing", "SASRec", "pointing, ReRe", "pointing, ReRe, collaborative", "pointing, S-DPO, beam")
+    names = ("RCLRec", "SASRec", "RCLRec, ReRe", "RCLRec, ReRe, collaborative", "RCLRec, S-DPO, beam")
     short = dataclasses.replace(FINETUNING, batch_size=7)
     few = {
         name: dataclasses.replace(row, post=row.post and dataclasses.replace(row.post, training=short))
@@ -297,16 +297,16 @@ def rere(study):
 
 def test_post_training_goes_on_from_the_row_it_names(rere):
     study, rows = rere
-    before = study.job("pointing", rows["pointing"], 0)
-    for name in ("pointing, ReRe", "pointing, ReRe, collaborative", "pointing, S-DPO, beam"):
+    before = study.job("RCLRec", rows["RCLRec"], 0)
+    for name in ("RCLRec, ReRe", "RCLRec, ReRe, collaborative", "RCLRec, S-DPO, beam"):
         job = study.job(name, rows[name], 0)
         assert job.from_stage_two == before.folder and job.config == before.config
         assert job.post.training.lr == read_json(study.row_folder(name) / "search.json")["best"]["lr"]
         assert (job.judge is None) == ("collaborative" not in name)
         settings = read_json(job.folder / "post_training" / "config.json")
         assert settings["policy"] == digest(jobs.trained(before, jobs.load_materials(job.data, job.ids))[0])
-    assert len({lr.name for lr in study.row_folder("pointing, ReRe").glob("lr*")}) == 3
-    at = study.row("pointing, ReRe", 0)
+    assert len({lr.name for lr in study.row_folder("RCLRec, ReRe").glob("lr*")}) == 3
+    at = study.row("RCLRec, ReRe", 0)
     kept = snapshot(study.out)
     run_study(study, rows, threads=1)  # nothing is done twice
     assert snapshot(study.out) == kept and (at / "ranks.safetensors").exists()
@@ -315,11 +315,11 @@ def test_post_training_goes_on_from_the_row_it_names(rere):
 def test_the_report_of_post_training_compares_with_what_it_came_from(rere):
     study, rows = rere
     result = write_report(study, "rere", rows, preset_name="mini")
-    row = result["rows"]["pointing, ReRe"]
-    assert row["against"]["other"] == "pointing" and "against" not in result["rows"]["SASRec"]
+    row = result["rows"]["RCLRec, ReRe"]
+    assert row["against"]["other"] == "RCLRec" and "against" not in result["rows"]["SASRec"]
     assert {"signal", "hit", "reward", "kl", "distinct"} <= row["training"][0].keys()
     assert row["config"]["post_training"]["objective"]["group"] == 16
-    assert row["seconds"] > result["rows"]["pointing"]["seconds"] - 1e-9
+    assert row["seconds"] > result["rows"]["RCLRec"]["seconds"] - 1e-9
     assert "ReRe" in markdown(result) and "collaborative" in comma_separated(result)
 
 
@@ -327,4 +327,4 @@ def test_every_row_of_post_training_has_its_base():
     rows = rows_of("rere")
     assert {row.base for row in rows.values()} == {None, "pointing", "RCLRec"}
     assert all(rows[row.base].method == row.method for row in rows.values() if row.base)
-    assert [name for name, row in rows.items() if row.judged] == ["pointing, ReRe, collaborative"]
+    assert [name for name, row in rows.items() if row.judged] == ["RCLRec, ReRe, collaborative"]
