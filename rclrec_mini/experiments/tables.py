@@ -62,7 +62,12 @@ OBJECTIVES: dict[str, ReReConfig | SDPOConfig] = {  # after supervised training,
     "DPO, random": SDPOConfig(negatives=1),
 }
 FEW, ALL_EVENTS = ("ReRe", "ReRe, semantic", "S-DPO, random", "S-DPO, beam"), "ReRe, all next items"
-SUPERVISED, JUDGE = {"pointing": "pointing", "RCLRec": "rclrec"}, "SASRec"  # rows that post-training starts from
+STARTS: dict[str, tuple[str, dict[str, Any]]] = {  # the rows that post-training starts from
+    "pointing": ("pointing", {}),
+    "RCLRec": ("rclrec", {}),
+    BASE: ("rclrec", TABLE2[BASE]),
+}
+JUDGE = "SASRec"
 
 TAUGHT, POINTED = ("sasrec", "mbgen"), {"pointer": True}  # ours: baselines that are also had with a pointer
 COUNT = "frequency with decay"  # a plain count of the history, which every model has to beat
@@ -122,14 +127,14 @@ class Row:
 
 
 def rere_rows() -> dict[str, Row]:
-    """Supervised models, what goes on from them (from the one that points a few), SASRec and TIGER."""
-    rows = {name: Row(method) for name, method in SUPERVISED.items()}
+    """Supervised models, what goes on from them (all ablations from RCLRec), SASRec and TIGER."""
+    rows = {name: Row(*start) for name, start in STARTS.items()}
     rows |= {METHODS[name].title: Row(name) for name in ("sasrec", "tiger")}
-    for base, method in SUPERVISED.items():
+    for base, start in STARTS.items():
         for name in OBJECTIVES if base == "RCLRec" else FEW:
-            rows[f"{base}, {name}"] = Row(method, base=base, post=PostTrainConfig(objective=OBJECTIVES[name]))
+            rows[f"{base}, {name}"] = Row(*start, base=base, post=PostTrainConfig(objective=OBJECTIVES[name]))
         everything = PostTrainConfig(objective=OBJECTIVES["ReRe"], targets="all")
-        rows[f"{base}, {ALL_EVENTS}"] = Row(method, base=base, post=everything)
+        rows[f"{base}, {ALL_EVENTS}"] = Row(*start, base=base, post=everything)
     return rows
 
 

@@ -325,6 +325,8 @@ def test_the_report_of_post_training_compares_with_what_it_came_from(rere):
 
 def test_every_row_of_post_training_has_its_base():
     rows = rows_of("rere")
-    assert {row.base for row in rows.values()} == {None, "pointing", "RCLRec"}
-    assert all(rows[row.base].method == row.method for row in rows.values() if row.base)
+    assert {row.base for row in rows.values()} == {None, "pointing", "RCLRec", BASE}
+    assert all(
+        (b := rows[row.base]).method == row.method and b.changes == row.changes for row in rows.values() if row.base
+    )
     assert [name for name, row in rows.items() if row.judged] == ["RCLRec, ReRe, collaborative"]
