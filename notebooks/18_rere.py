@@ -65,7 +65,11 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # a tiny shop, few steps
 # $$
 # r^{\text{rule}}_j = \mathbb{1}[o_j = i^\ast], \qquad
 # r^{\text{rank}}_j = \begin{cases} 0 & o_j = i^\ast \text{ or } i^\ast \notin \text{group} \\
-#   -\,w_j / \sum_{g=0}^{G-1} w_g & \text{otherwise} \end{cases}, \qquad w_j = \frac{1}{\log_2(j + 2)}
+#   -\,w_j / \sum_{g=0}^{G-1} w_g & \text{otherwise} \end{cases}
+# $$
+#
+# $$
+# w_j = \frac{1}{\log_2(j + 2)}
 # $$
 #
 # What counts is how much better than its group an item did:
@@ -275,7 +279,10 @@ if not FAST:
 #
 # $$
 # -\frac1G \sum_{j=1}^{G} \frac1L \sum_{\ell=1}^{L} \Bigl[ \min\bigl(\rho_{j\ell} A_j,\;
-#   \operatorname{clip}(\rho_{j\ell}, 1 - c, 1 + c) A_j\bigr) - \beta\, k^3_{j\ell} \Bigr], \qquad
+#   \operatorname{clip}(\rho_{j\ell}, 1 - c, 1 + c) A_j\bigr) - \beta\, k^3_{j\ell} \Bigr]
+# $$
+#
+# $$
 # k^3 = e^{d} - d - 1, \quad d = \log \pi_{\text{ref}} - \log \pi_\theta
 # $$
 #
@@ -476,6 +483,7 @@ table("pointing")
 #   Recall@10 falls by three points.
 # - The largest gain, 6.7, comes from putting the target into each group. But then a policy learns from an item that
 #   it did not write, as supervised training does. It is more of the cure that the patient had needed before.
+# - Groups that are drawn, plainly or without replacement, add nothing: half as many of them hold the target.
 # - Dividing by the standard deviation, or leaving out the groups without signal, makes no difference here.
 #
 # ReRe's authors report large gains over supervised language models. What is seen here suggests a question to put to
@@ -513,6 +521,8 @@ assert gain["pointing, S-DPO, beam"] == 0
 assert gain["w/o RCPM, ReRe"] == gain["pointing, ReRe"] == 0
 assert gain["RCLRec, ReRe, ranking alone"] == 0
 assert gain["RCLRec, ReRe, target added"] == 6.7
+for name in ("sampling", "without replacement"):
+    assert gain[f"RCLRec, ReRe, {name}"] == 0
 for name in ("mean alone", "groups with signal"):
     assert abs(gain[f"RCLRec, ReRe, {name}"] - 2.8) < 0.2
 ungated = study["RCLRec, ReRe, without the gate"]["against"]
