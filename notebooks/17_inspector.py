@@ -36,12 +36,16 @@ if importlib.util.find_spec("rclrec_mini") is None:
         sys.path.insert(0, str(Path("..").resolve()))
     elif REPOSITORY:  # in Colab; takes a minute
         pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-        named = f"rclrec_mini[book] @ git+{REPOSITORY}"
-        subprocess.run([*pip, named], check=True)
+        subprocess.run([*pip, f"git+{REPOSITORY}"], check=True)
     else:
         raise ModuleNotFoundError(
             "rclrec_mini is missing: run `pip install .` in a copy of its repository"
         )
+
+# %% tags=["remove-cell"]
+if importlib.util.find_spec("anywidget") is None:  # as in Colab
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "anywidget"], check=True)
 
 # %%
 import os
