@@ -47,7 +47,7 @@ class LanguageModelConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "d", "layers", "heads", "ffn", "events")
         at_least(self, 0, "lora")
-        check(self, d=(self.d % (2 * self.heads) == 0, f"a multiple of {2 * self.heads}, twice the heads"))
+        check(self, heads=(self.d % (2 * self.heads) == 0, f"a number whose double divides d ({self.d})"))
 
 
 class Branches(NamedTuple):

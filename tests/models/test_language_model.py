@@ -195,7 +195,7 @@ def test_folders_that_are_no_language_model(folder, tmp_path):
     (folder / "config.json").write_text(text)
     with pytest.raises(InputError, match="model_type is gpt2, expected one of qwen2, llama"):
         from_folder(LanguageModelConfig(llm=str(folder)), TITLES, BEHAVIORS)
-    with pytest.raises(InputError, match="d: found 26, expected a multiple of 8"):
+    with pytest.raises(InputError, match=r"heads: found 4, expected a number whose double divides d \(26\)"):
         LanguageModelConfig(d=26)
 
 
