@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import ITEMS
+from seven_items import ITEMS
 from torch.testing import assert_close
 
 from rclrec_mini.decoding.beam_search import beam_search

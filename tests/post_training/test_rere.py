@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ITEMS
 from safetensors.torch import load_file
+from seven_items import ITEMS
 from torch.testing import assert_close
 
 from rclrec_mini.files import InputError

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import ITEMS
+from seven_items import ITEMS
 
 from rclrec_mini.files import InputError
 from rclrec_mini.post_training.likelihood import token_log_probs

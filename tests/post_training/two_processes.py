@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import CODES, small_model, small_sequences
+from seven_items import CODES, small_model, small_sequences
 
 from rclrec_mini.post_training.rere import ReRe, ReReConfig
 from rclrec_mini.semantic_ids.catalog import Catalog
