@@ -78,6 +78,7 @@ def post_train(
     check_targets(materials)
     rows = materials.purchases() if config.targets == "purchases" else materials.split.train
     settings = {"post_training": describe(config), "policy": digest(policy), "data_hash": materials.data_hash}
+    learning = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     stage = objective(policy, config, materials, judge=judge)
     result = train(
         stage,
@@ -89,7 +90,9 @@ def post_train(
         settings=settings,
         progress=progress,
     )
-    policy.eval().requires_grad_(True)
+    for parameter in learning:  # those of a selector stood still
+        parameter.requires_grad_(True)
+    policy.eval()
     return result
 
 

@@ -86,11 +86,15 @@ def test_the_best_weights_may_be_those_that_came(folders, tmp_path, monkeypatch)
     data, _, run = folders
     policy, _, materials = load_run(run, data)
     before, judged = digest(policy), iter(range(9, 0, -1))
+    learning = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
     monkeypatch.setattr(module, "validate", lambda *_, **__: {"ndcg@10": next(judged) / 10})
     config = replace(CONFIGS["sdpo"], training=replace(TRAINING, evaluate_first=True))
     result = post_train(policy, config, materials, tmp_path / "run", progress=False)
     assert (result.steps, result.best_step, result.metrics) == (7, 0, {"ndcg@10": 0.9})
     assert digest(policy) == before
+    assert [name for name, parameter in policy.named_parameters() if parameter.requires_grad] == learning
+    assert any(name.startswith("selector.") for name in learning)
+    assert not any(name.startswith("reference.") for name in learning)
 
 
 def test_a_judge_scores_items(folders, tmp_path):
