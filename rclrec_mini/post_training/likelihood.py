@@ -10,8 +10,10 @@ sum over l is the item's log-likelihood, which supervised training maximises. Wh
 only, the constrained policy says 0.
 """
 
+import copy
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.trie_walk import GenerativeModel, TrieWalk
@@ -33,3 +35,14 @@ def token_log_probs(
         walk.take(place)
         tokens.append(walk.score - whole)
     return torch.stack(tokens, dim=-1)
+
+
+def frozen_copy(policy: nn.Module) -> nn.Module:
+    """What a policy is held against: itself, as it is now, without gradients and in eval mode."""
+    return copy.deepcopy(policy).requires_grad_(False).eval()
+
+
+def freeze_selector(policy: nn.Module) -> None:
+    """A selector's choice is hard, so that no gradient of a likelihood reaches it, and DDP must not wait for one."""
+    if isinstance(getattr(policy, "selector", None), nn.Module):
+        policy.selector.requires_grad_(False)

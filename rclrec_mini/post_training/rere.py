@@ -14,7 +14,6 @@ pi_old is the policy itself unless `lag` steps lie between two looks at it. In t
 dropout would let two passes disagree, and the ratio would be noise.
 """
 
-import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -24,7 +23,7 @@ from rclrec_mini.checks import at_least, check, positive
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.recommender import ItemRecommender
 from rclrec_mini.post_training.groups import Group, Sampling, draw, with_target
-from rclrec_mini.post_training.likelihood import token_log_probs
+from rclrec_mini.post_training.likelihood import freeze_selector, frozen_copy, token_log_probs
 from rclrec_mini.post_training.rewards import advantages, ranking, rule, semantic
 from rclrec_mini.semantic_ids.catalog import Catalog
 
@@ -88,13 +87,12 @@ class ReRe(nn.Module):
             check(config.reward, **{name: (able, "0 without what judges it")})
         self.policy, self.catalog, self.config = policy, catalog, config
         self.max_history = policy.max_history
-        self.reference = copy.deepcopy(policy).requires_grad_(False)
-        self.old = copy.deepcopy(policy).requires_grad_(False) if config.lag > 1 else None
+        self.reference = frozen_copy(policy)
+        self.old = frozen_copy(policy) if config.lag > 1 else None
         self.register_buffer("vectors", vectors, persistent=False)
         self.judge = (judge,)  # in a tuple: it is no part of what is saved
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        if isinstance(getattr(policy, "selector", None), nn.Module):
-            policy.selector.requires_grad_(False)  # its choice is hard, so that nothing reaches it
+        freeze_selector(policy)
         self.train()
 
     def train(self, mode: bool = True) -> "ReRe":

@@ -7,7 +7,6 @@ With f(i) = beta (log pi_theta(i) - log pi_ref(i)), the loss of a history whose 
 It needs no group from the policy: negatives may come from anywhere, and their quality is what it hangs on.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from rclrec_mini.checks import at_least, check, positive
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.post_training.groups import draw
-from rclrec_mini.post_training.likelihood import token_log_probs
+from rclrec_mini.post_training.likelihood import freeze_selector, frozen_copy, token_log_probs
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
@@ -51,10 +50,9 @@ class SDPO(nn.Module):
         check(config, negatives=(config.negatives < len(catalog), f"fewer than the {len(catalog)} items"))
         self.policy, self.catalog, self.config = policy, catalog, config
         self.max_history = policy.max_history
-        self.reference = copy.deepcopy(policy).requires_grad_(False)
+        self.reference = frozen_copy(policy)
         self.register_buffer("popularity", popularity.float() + 1, persistent=False)
-        if isinstance(getattr(policy, "selector", None), nn.Module):
-            policy.selector.requires_grad_(False)  # its choice is hard, so that nothing reaches it
+        freeze_selector(policy)
         self.train()
 
     def train(self, mode: bool = True) -> "SDPO":
