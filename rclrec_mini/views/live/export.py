@@ -16,7 +16,6 @@ way of embeddings and norms. So these stay exact and matrices have 16 bits. Wher
 14 bits and the model's are the differences from them in 12: no less exact, since fine-tuning moves weights little.
 """
 
-import json
 import re
 from base64 import b85encode
 from collections.abc import Mapping
@@ -37,6 +36,7 @@ from rclrec_mini.models.curriculum import RCPM, journey_mask
 from rclrec_mini.models.rclrec import RCLRec
 from rclrec_mini.training.run_folder import finite
 from rclrec_mini.views.live.engine import default_selector
+from rclrec_mini.views.live.page import inert
 
 FORMAT = 1
 USERS = 200
@@ -102,8 +102,7 @@ def load_models(runs: Mapping[str, Path], data: Path | str) -> tuple[dict[str, R
 
 def write_export(out: Path | str, exported: Mapping[str, Any]) -> None:
     """Write an export as JSON, or where the name ends in .js as a script that sets globalThis.rclrecExport."""
-    text = json.dumps(exported, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    text = text.replace("</", "<\\/")  # so that it may also stand inside a page
+    text = inert(exported)
     with whole_file(out) as partial:
         partial.write_text(f"{BEGINS}{text};\n" if Path(out).suffix == ".js" else f"{text}\n", encoding="utf-8")
 

@@ -93,4 +93,5 @@ class Page:
 
 def inert(value: Any) -> str:
     """JSON that may stand in a script element: no text in it ends the element."""
-    return re.sub("<(?=[/!sS])", r"\\u003c", json.dumps(value, separators=(",", ":"), allow_nan=False))
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return re.sub("<(?=[/!sS])", r"\\u003c", text)
