@@ -24,6 +24,7 @@ FOLDERS = [
     "post_training",
     "evaluation",
     "experiments",
+    "online",
     "views",
 ]
 LAYERS = ["files", "checks", "records", *FOLDERS, "cli"]
