@@ -42,6 +42,7 @@ class RCLRecConfig:
     tau: float = 0.5  # temperature of p
     user_buckets: int = 2000  # user ids are hashed into as many
     loss: LossConfig = field(default_factory=LossConfig)
+    prefix_levels: int | None = None  # ours: codes of each event that the curriculum tells, its category; None: all
     prefix_share: float = 0.0  # ours: share of pre-training samples that also see a random prefix
     pointer: bool = False  # ours: also point at the history, see models/pointer.py
     pointing: PointerConfig = field(default_factory=PointerConfig)  # read with pointer alone
@@ -51,6 +52,8 @@ class RCLRecConfig:
         check_behaviors(self.backbone)
         within(self, 1, self.backbone.max_prefix, "k")
         within(self, 0, 1, "prefix_share")
+        if self.prefix_levels is not None:
+            within(self, 1, self.backbone.levels, "prefix_levels")
         positive(self, "tau")
 
 
@@ -104,6 +107,7 @@ def finetuning_rclrec(config: RCLRecConfig, materials: Materials, trained: RCLRe
         reference=backbone if config.loss.lambda_qual and selector is not None else None,
         journey=materials.journey,
         pointer=trained.pointer,
+        prefix_levels=config.prefix_levels,
     )
 
 

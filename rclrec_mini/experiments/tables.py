@@ -1,7 +1,7 @@
 """What stands in each table: its rows, each a method and what differs from the method's preset."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rclrec_mini.experiments.methods import BEHAVIORS, METHODS, TARGET, TIME, RCLRecConfig
@@ -12,6 +12,7 @@ from rclrec_mini.post_training.sdpo import SDPOConfig
 
 GENTLE = LossConfig(prefix_loss=0.1)
 REPAIRED = LossConfig(prefix_loss=0.1, supervision=1.0)
+FOR_UNSEEN = replace(REPAIRED, unseen=True)
 BASE, PRACTISED_BASE = "w/o RCPM", "prefixes in pre-training, w/o RCPM"
 
 TABLE2: dict[str, dict[str, Any]] = {
@@ -40,6 +41,11 @@ POINTING: dict[str, dict[str, Any]] = {  # table 2 over the pointing backbone
     "pointing, oracle-k": {"selector": "oracle", "loss": GENTLE},
     "pointing, counting": {"selector": "counting", "loss": REPAIRED},
     "pointing, pointer's top-k": {"selector": "pointer", "loss": GENTLE},
+    # towards targets that are not in the history: select for them alone, or tell categories (code prefixes)
+    "pointing, counting for unseen targets": {"selector": "counting", "loss": FOR_UNSEEN},
+    "pointing, categories of counting": {"selector": "counting", "loss": FOR_UNSEEN, "prefix_levels": 2},
+    "pointing, categories of pointer's top-k": {"selector": "pointer", "loss": GENTLE, "prefix_levels": 2},
+    "pointing, categories of oracle-k": {"selector": "oracle", "loss": GENTLE, "prefix_levels": 2},
 }
 REWARDS = {
     "rule alone": RewardConfig(ranking=0.0),

@@ -14,6 +14,8 @@ embedding e_b is the BOS and is shared with the encoder's input. Its positions n
     input          e_b    z1     z1+z2    z1+z2+z3
     (slot, level)  (0,0)  (0,1)  (0,2)    (0,3)
 
+A prefix item may also be its first n codes alone, a category (ours); its slot then has n tokens.
+
 Token embeddings are shared by encoder input, decoder input and the L output heads. An input is the sum of the item's
 tokens so far, as an event is the sum of all of its item's, so that a half-written item resembles the events that it
 may repeat; for the same reason attention starts with equal queries and keys (`Attention`). Distances are relative,
@@ -193,8 +195,8 @@ class Backbone(nn.Module):
         nn.init.zeros_(self.recency_bias.weight)
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Token embeddings: codes (..., L) -> (..., L, d)"""
-        offset = torch.arange(self.config.levels, device=codes.device) * self.config.codes
+        """Token embeddings of the first n codes of an item, all L by rule: (..., n) -> (..., n, d)"""
+        offset = torch.arange(codes.shape[-1], device=codes.device) * self.config.codes
         return self.token_embedding(codes + offset)
 
     def encode(self, codes: Tensor, behavior: Tensor, mask: Tensor) -> Tensor:
@@ -222,19 +224,21 @@ class Backbone(nn.Module):
         Args:
             history: encoder states (B, T, d), with their mask (B, T).
             bos: behaviour of the target (B,).
-            prefix: codes of the prefix items (B, k, L), nearest the target last; k may be 0. `valid` (B, k) tells
-                which exist; those that do not stand on the left.
+            prefix: the first n codes of the prefix items (B, k, n), nearest the target last; k may be 0, and n is L in
+                the paper. `valid` (B, k) tells which exist; those that do not stand on the left.
             target: codes of the target (B, L).
             weight: the mask m that multiplies the prefix embeddings (B, k); one if None.
 
         Returns:
-            Logits (B, k + 1, L, V).
+            Logits (B, k + 1, L, V); those of a prefix item beyond its n codes mean nothing.
         """
+        (k, n), levels = prefix.shape[1:], self.config.levels
         tokens, exists = self._prefix(prefix, valid, weight)
         tokens = torch.cat([tokens, self.embed(target).cumsum(-2)[:, :-1]], dim=1)
-        exists = F.pad(exists, (0, self.config.levels - 1), value=True)
-        x, _ = self._run(*self._inputs(bos, tokens, exists), history, self._last_target(mask, bos))
-        return self.logits(x[:, 0].unflatten(1, (-1, self.config.levels)))
+        exists = F.pad(exists, (0, levels - 1), value=True)
+        x, _ = self._run(*self._inputs(bos, tokens, exists, k, n), history, self._last_target(mask, bos))
+        before = F.pad(x[:, 0, : k * n].reshape(len(x), k, n, x.shape[-1]), (0, 0, 0, levels - n))
+        return self.logits(torch.cat([before, x[:, :, k * n :]], dim=1))
 
     def decode_all(self, history: Tensor, mask: Tensor, behavior: Tensor, codes: Tensor) -> Tensor:
         """Predict every event from the events before it, without prefix; sound for a causal encoder alone.
@@ -258,7 +262,7 @@ class Backbone(nn.Module):
         self, history: Tensor, mask: Tensor, bos: Tensor, prefix: Tensor, valid: Tensor
     ) -> tuple[DecoderState, Tensor]:
         """Run the forced prefix once: the state that beams share, and logits (B, V) of the target's first token."""
-        x, valid = self._inputs(bos, *self._prefix(prefix, valid, None))
+        x, valid = self._inputs(bos, *self._prefix(prefix, valid, None), *prefix.shape[1:])
         x, state = self._run(x, valid, history, self._last_target(mask, bos))
         return state, self.head(x[:, 0, -1], 0)
 
@@ -284,14 +288,14 @@ class Backbone(nn.Module):
         return x @ self.token_embedding.weight[first : first + self.config.codes].T
 
     def _prefix(self, codes: Tensor, valid: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-        """codes (B, k, L), valid, weight (B, k) -> weighted token embeddings (B, kL, d), which exist (B, kL)"""
-        tokens = self.embed(codes).cumsum(-2)  # (B, k, L, d)
+        """codes (B, k, n), valid, weight (B, k) -> weighted token embeddings (B, kn, d), which exist (B, kn)"""
+        tokens = self.embed(codes).cumsum(-2)  # (B, k, n, d)
         if weight is not None:
             tokens = tokens * weight[..., None, None]
-        return tokens.flatten(1, 2), valid.repeat_interleave(self.config.levels, dim=1)
+        return tokens.flatten(1, 2), valid.repeat_interleave(codes.shape[2], dim=1)
 
-    def _inputs(self, bos: Tensor, tokens: Tensor, exists: Tensor) -> tuple[Tensor, Tensor]:
-        """Decoder input [e_b; tokens] with positions, and which of it attention may look at.
+    def _inputs(self, bos: Tensor, tokens: Tensor, exists: Tensor, k: int = 0, n: int = 0) -> tuple[Tensor, Tensor]:
+        """Decoder input [e_b; tokens] with positions, behind k prefix items of n codes, and what attention may look at.
 
         A token that does not exist becomes one more e_b: where a short prefix is padded on the left, the input that
         predicts its first token is e_b, as if there were no padding. An input counts if the token it predicts does.
@@ -300,9 +304,9 @@ class Backbone(nn.Module):
         """
         e_b = self.behavior_embedding(bos)[:, None]
         x = torch.cat([e_b, torch.where(exists[..., None], tokens, e_b)], dim=1)
-        slots = -(-x.shape[1] // self.config.levels)
-        slot = torch.arange(slots - 1, -1, -1, device=bos.device)
-        position = (self.slot_embedding(slot)[:, None] + self.level_embedding.weight).flatten(0, 1)
+        slot = torch.arange(k, 0, -1, device=bos.device)
+        position = (self.slot_embedding(slot)[:, None] + self.level_embedding.weight[:n]).flatten(0, 1)
+        position = torch.cat([position, self.slot_embedding.weight[0] + self.level_embedding.weight])
         x = self.dropout(x + position[: x.shape[1]])
         return x[:, None], F.pad(exists, (0, 1), value=True)[:, None]
 

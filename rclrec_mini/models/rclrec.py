@@ -20,12 +20,13 @@ from rclrec_mini.models.pointer import Pointer
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the losses. The defaults are the paper's; the last three are ours."""
+    """Weights of the losses. The defaults are the paper's; the last four are ours."""
 
     lambda_qual: float = 0.1  # weight of the quality-aware loss, eq. 9; 0 is the ablation without it
     margin: float = 0.1  # m of eq. 8, nats a token
     prefix_loss: float = 1.0  # ours: weight of the prefix tokens in eq. 6; the paper's is 1
     supervision: float = 0.0  # ours: weight of the cross-entropy that shows p the events like the target
+    unseen: bool = False  # ours: supervision on targets alone that do not stand in the history
     generation: float = 0.0  # ours: with a pointer, weight of the target's NLL under generation alone
 
     def __post_init__(self) -> None:
@@ -45,6 +46,8 @@ class RCLRec(nn.Module):
         journey: truth of a simulated shop (N,), read by `diagnostics` alone.
         pointer: ours; the target's likelihood is then the mixture of models/pointer.py. None, as in the paper, for
             generation alone.
+        prefix_levels: ours; codes of each selected event that the decoder writes, its category. None, as in the paper,
+            for all.
     """
 
     def __init__(
@@ -57,12 +60,13 @@ class RCLRec(nn.Module):
         reference: Backbone | None = None,
         journey: Tensor | None = None,
         pointer: Pointer | None = None,
+        prefix_levels: int | None = None,
     ):
         super().__init__()
         self.backbone = backbone
         self.selector = selector
         self.pointer = pointer
-        self.loss = loss or LossConfig()
+        self.loss, self.prefix_levels = loss or LossConfig(), prefix_levels
         self.reference = copy.deepcopy(reference).requires_grad_(False) if reference is not None else None
         self.register_buffer("codes", codes, persistent=False)
         self.register_buffer("journey", journey, persistent=False)
@@ -95,8 +99,8 @@ class RCLRec(nn.Module):
         return Selection(empty.long(), empty.bool(), empty)
 
     def prefix_codes(self, selection: Selection, batch: Batch) -> Tensor:
-        """Semantic ids of the selected events, G_prefix of eq. 5 (B, k, L)"""
-        return self.codes[batch.item.gather(1, selection.index)]
+        """Semantic ids of the selected events, G_prefix of eq. 5 (B, k, L), or their first `prefix_levels` codes."""
+        return self.codes[batch.item.gather(1, selection.index)][..., : self.prefix_levels]
 
     def pretraining_nll(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Eq. 1 for every event of the sample, the target included, each from the events before it.
@@ -122,11 +126,12 @@ class RCLRec(nn.Module):
         logits = self.backbone.decode(
             history, batch.mask, batch.target_behavior, prefix, selection.valid, target, selection.weight
         )
-        nll = token_nll(logits, torch.cat([prefix, target[:, None]], dim=1))  # (B, k + 1, L)
+        n, levels = prefix.shape[-1], target.shape[-1]
+        nll = token_nll(logits, torch.cat([F.pad(prefix, (0, levels - n)), target[:, None]], dim=1))  # (B, k + 1, L)
         generated = nll[:, -1].sum(-1)  # (B,)
         terms = {
             "target": generated,
-            "prefix": (nll[:, :-1].sum(-1) * selection.valid).sum(-1),
+            "prefix": (nll[:, :-1, :n].sum(-1) * selection.valid).sum(-1),
         }
         if self.pointer is not None:
             terms["target"], terms["generation"] = self.pointer.nll_of_next(generated, batch, history), generated
@@ -148,10 +153,13 @@ class RCLRec(nn.Module):
     def supervision(self, scores: Tensor, batch: Batch) -> Tensor:
         """Ours: cross-entropy of p towards events in proportion to the leading codes they share with the target (B,).
 
-        The target is known in training only, and the query never sees it. Zero where no event shares a code.
+        The target is known in training only, and the query never sees it. Zero where no event shares a code, and,
+        with `unseen`, where one is of the target's item.
         """
         same = self.codes[batch.item] == self.codes[batch.target_item][:, None]  # (B, T, L)
         shared = same.long().cumprod(-1).sum(-1) * batch.mask  # (B, T)
+        if self.loss.unseen:
+            shared = shared * ~(batch.mask & (batch.item == batch.target_item[:, None])).any(1, keepdim=True)
         return cross_entropy_towards(shared, scores, batch.mask)
 
     def weights(self) -> dict[str, float]:
@@ -174,7 +182,7 @@ class RCLRec(nn.Module):
             "target_nll": terms["target"].detach().mean() / self.codes.shape[1],
         }
         if selection.index.shape[1]:
-            tokens = selection.valid.sum().clamp(min=1) * self.codes.shape[1]
+            tokens = selection.valid.sum().clamp(min=1) * (self.prefix_levels or self.codes.shape[1])
             logs["prefix_nll"] = terms["prefix"].detach().sum() / tokens
         if "quality" in terms:
             logs["hinge_active"] = (terms["quality"] > 0).float().mean()

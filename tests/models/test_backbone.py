@@ -35,19 +35,26 @@ def test_shapes(backbone, inputs):
     assert decode(backbone, inputs).shape == (B, K + 1, L, V)
 
 
-def test_decoder_is_causal(backbone, inputs):
+@pytest.mark.parametrize("n", [1, 2, L])
+def test_decoder_is_causal(backbone, inputs, n):
     """Changing one token changes no logit at or before it, and changes some logit after it."""
-    before = decode(backbone, inputs)
+
+    def tokens(prefix, target):
+        logits = decode(backbone, inputs, prefix=prefix, target=target)[:1]
+        return torch.cat([logits[:, :-1, :n].flatten(1, 2), logits[:, -1]], dim=1)  # (1, K n + L, V)
+
+    before = tokens(inputs["prefix"][..., :n], inputs["target"])
+    assert before.shape[1] == K * n + L
     for slot in range(K + 1):
-        for level in range(L):
-            prefix, target = inputs["prefix"].clone(), inputs["target"].clone()
+        for level in range(L if slot == K else n):
+            prefix, target = inputs["prefix"][..., :n].clone(), inputs["target"].clone()
             item = target if slot == K else prefix[:, slot]
             item[:, level] = (item[:, level] + 1) % V
-            after = decode(backbone, inputs, prefix=prefix, target=target)
-            first = slot * L + level + 1
-            assert_close(after[:1].flatten(1, 2)[:, :first], before[:1].flatten(1, 2)[:, :first])
-            if first < (K + 1) * L:
-                assert not torch.allclose(after[:1].flatten(1, 2)[:, first:], before[:1].flatten(1, 2)[:, first:])
+            after = tokens(prefix, target)
+            first = slot * n + level + 1
+            assert_close(after[:, :first], before[:, :first])
+            if first < K * n + L:
+                assert not torch.allclose(after[:, first:], before[:, first:])
 
 
 def test_padding_of_the_history_changes_nothing(backbone, inputs):
@@ -65,12 +72,16 @@ def test_a_sample_does_not_see_its_batch(backbone, inputs):
         assert_close(decode(backbone, {name: x[i : i + 1] for name, x in inputs.items()})[0], together[i])
 
 
+@pytest.mark.parametrize("n", [2, L])
 @pytest.mark.parametrize("sample, items", [(1, 3), (2, 2), (3, 1), (4, 0)])
-def test_padding_of_the_prefix_changes_nothing(backbone, inputs, sample, items):
+def test_padding_of_the_prefix_changes_nothing(backbone, inputs, sample, items, n):
     """A prefix padded on the left to k items gives what a prefix without padding gives: no target token moves."""
     x = {name: value[sample : sample + 1] for name, value in inputs.items()}
+    x["prefix"] = x["prefix"][..., :n]
     short = decode(backbone, x, prefix=x["prefix"][:, K - items :], valid=x["valid"][:, K - items :])
-    assert_close(short, decode(backbone, x)[:, K - items :])
+    padded = decode(backbone, x)[:, K - items :]
+    assert_close(short[:, :, :n], padded[:, :, :n])
+    assert_close(short[:, -1], padded[:, -1])
 
 
 def test_target_positions_do_not_depend_on_the_prefix(backbone, inputs):
@@ -101,9 +112,11 @@ def test_bos_is_the_behavior_embedding_of_the_encoder(backbone, inputs):
     assert (gradient[[0, 3]] > 0).all() and (gradient[[1, 2]] == 0).all()
 
 
-def test_steps_equal_teacher_forcing(backbone, inputs):
+@pytest.mark.parametrize("n", [1, L])
+def test_steps_equal_teacher_forcing(backbone, inputs, n):
     """Beams decoded token by token, reordered on the way, give the logits of the whole sequence at once."""
     backbone.eval()
+    inputs["prefix"] = inputs["prefix"][..., :n]
     beams = torch.randint(0, V, (B, 5, L), generator=torch.Generator().manual_seed(1))
     history = backbone.encode(inputs["codes"], inputs["behavior"], inputs["mask"])
     state, first = backbone.start(history, inputs["mask"], inputs["bos"], inputs["prefix"], inputs["valid"])

@@ -33,8 +33,10 @@ def test_token_nll_by_hand():
     assert_close(token_nll(logits, torch.tensor([[1]])), torch.tensor([[math.log(4 / 3)]]))
 
 
-def test_loss_is_the_sum_of_eq_6_and_8(model, batch, codes):
+@pytest.mark.parametrize("n", [None, 2, 1])
+def test_loss_is_the_sum_of_eq_6_and_8(model, batch, codes, n):
     """Token by token, with no batch: the sum over prefix and target tokens, plus lambda times the hinge."""
+    model.prefix_levels = n
     history = model.encode(batch)
     selection = model.select(history, batch)
     total = 0.0
@@ -43,10 +45,14 @@ def test_loss_is_the_sum_of_eq_6_and_8(model, batch, codes):
         prefix, target = codes[batch.item[i, chosen]], codes[batch.target_item[i]]
         valid = torch.ones(1, len(chosen), dtype=torch.bool)
         x = (history[i : i + 1], batch.mask[i : i + 1], batch.target_behavior[i : i + 1])
-        logits = model.backbone.decode(*x, prefix[None], valid, target[None])[0]
-        sequence = torch.cat([prefix, target[None]])
+        logits = model.backbone.decode(*x, prefix[None, :, :n], valid, target[None])[0]
+        items = [*prefix[:, :n], target]
         nll = torch.stack(
-            [-logits[s, j].log_softmax(-1)[sequence[s, j]] for s in range(len(sequence)) for j in range(3)]
+            [
+                -logits[s, j].log_softmax(-1)[code]
+                for s, codes_of_s in enumerate(items)
+                for j, code in enumerate(codes_of_s)
+            ]
         )
         state = model.reference.encode(codes[batch.item[i : i + 1]], batch.behavior[i : i + 1], batch.mask[i : i + 1])
         base = model.reference.decode(state, *x[1:], prefix[None][:, :0], valid[:, :0], target[None])[0, 0]
@@ -119,6 +125,16 @@ def test_supervision_by_hand(model, batch, codes):
         total = sum(shared)
         expected = -sum(n / total * log_p[t] for t, n in enumerate(shared) if n) if total else torch.tensor(0.0)
         assert_close(terms["supervision"][i], expected)
+
+
+def test_supervision_on_unseen_targets_alone(model, batch):
+    model.loss = LossConfig(supervision=1.0)
+    everywhere = model.terms(batch)[0]["supervision"]
+    model.loss = LossConfig(supervision=1.0, unseen=True)
+    unseen = model.terms(batch)[0]["supervision"]
+    new = torch.stack([(batch.item[i, batch.mask[i]] != batch.target_item[i]).all() for i in range(len(batch))])
+    assert 0 < new.sum() < len(batch)
+    assert_close(unseen, everywhere * new)
 
 
 def test_gradient_of_the_loss_reaches_the_selector_through_the_mask(model, batch):
