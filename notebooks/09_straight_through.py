@@ -406,8 +406,8 @@ taught.round(2)
 #
 # - The **target** term teaches, a little: precision rises from 0.19 to 0.29, and the purchase gets likelier.
 # - The **prefix** term does the opposite of what it asks for. It is trained to choose events that are easy to write,
-#   and after 60 steps the chosen events are *harder* to write, 22.4 nats instead of 20.6. Precision falls to 0.10.
-# - **Eq. 9 as a whole** follows the larger gradient, and falls to 0.09, half of chance.
+#   and after 60 steps the chosen events are *harder* to write, by two nats or so. Precision falls to about 0.1.
+# - **Eq. 9 as a whole** follows the larger gradient, and falls below chance with it.
 # - **Supervision** finds 0.55. Of all rows it has the lowest loss on the target *and* on the prefix.
 #
 # The last line acquits the objective. Events of the true journey are the most helpful and also the easiest to write;
@@ -428,7 +428,7 @@ if not FAST:
     assert abs(precision["nobody"] - 0.19) < 0.02
     assert abs(precision["target"] - 0.29) < 0.04
     assert abs(precision["prefix"] - 0.10) < 0.03
-    assert precision["all of eq. 9"] < 0.12
+    assert precision["all of eq. 9"] < precision["nobody"] - 0.02
     assert abs(precision["supervision"] - 0.55) < 0.03
     written = taught["prefix nll"]
     assert written["prefix"] > written["nobody"] + 1
