@@ -54,15 +54,14 @@ class Looks:
 
 
 def looks(treated: np.ndarray, control: np.ndarray, *, tau: float, level: float = 0.95) -> Looks:
-    """The looks at the end of each day: outcomes of users by day, (n_T, D) and (n_C, D).
+    """The test at each look: what each user has done so far, (n_T, L) and (n_C, L).
 
     Raises:
-        InputError: as lift.compare, or the days differ.
+        InputError: as lift.compare, or the numbers of looks differ.
     """
     if np.shape(treated)[1:] != np.shape(control)[1:]:
-        raise InputError(f"days: found {np.shape(treated)[1:]} and {np.shape(control)[1:]}, expected the same")
-    so_far = [np.cumsum(arm, axis=1) for arm in (treated, control)]
-    found = [compare(so_far[0][:, day], so_far[1][:, day], level=level) for day in range(so_far[0].shape[1])]
+        raise InputError(f"looks: found {np.shape(treated)[1:]} and {np.shape(control)[1:]}, expected the same")
+    found = [compare(*arms, level=level) for arms in zip(np.transpose(treated), np.transpose(control), strict=True)]
     lift, std = np.array([one.lift for one in found]), np.array([one.std for one in found])
     return Looks(
         lift=lift, std=std, fixed=quantile(level) * std, valid=always_valid_reach(std**2, tau=tau, level=level),

@@ -57,10 +57,10 @@ def test_an_effect_is_found_more_often():
 
 def test_looks_are_at_the_outcomes_so_far():
     rng = np.random.default_rng(0)
-    treated, control = rng.poisson(0.4, (211, 5)), rng.poisson(0.3, (307, 5))
+    treated, control = (rng.poisson(rate, (n, 5)).cumsum(axis=1) for rate, n in ((0.4, 211), (0.3, 307)))
     found = looks(treated, control, tau=0.2)
-    assert found.lift[2] == pytest.approx(treated[:, :3].sum() / 211 / (control[:, :3].sum() / 307) - 1)
+    assert found.lift[2] == pytest.approx(treated[:, 2].sum() / 211 / (control[:, 2].sum() / 307) - 1)
     assert (found.fixed == pytest.approx(1.959964 * found.std)) and (found.valid > found.fixed).all()
     assert (np.diff(found.p_value) <= 0).all() and np.shape(found.p_value) == (5,)
-    with pytest.raises(InputError, match=r"days: found \(5,\) and \(4,\)"):
+    with pytest.raises(InputError, match=r"looks: found \(5,\) and \(4,\)"):
         looks(treated, control[:, :4], tau=0.2)
