@@ -75,7 +75,7 @@ def doubly_robust(log: SlateLog, modelled: np.ndarray, expected: np.ndarray, *, 
 
     Args:
         modelled: q of what was shown (n, K).
-        expected: q of the policy's own slate, summed over its slots (n,).
+        expected: q of the policy's own slate (n,), summed over its slots.
     """
     return _mean(expected + (log.weight * (log.reward - modelled)).sum(axis=1), level)
 
@@ -93,17 +93,17 @@ def fitted(
         ridge: penalty on each weight but the constant's.
 
     Returns:
-        q of what was shown (n, K), and of the policy's slates summed (n,): what doubly_robust asks for.
+        q of what was shown (n, K), and of the policy's slates (n, K').
     """
     fold = np.arange(len(reward)) % folds
-    modelled, expected = np.empty(np.shape(reward)), np.empty(len(reward))
+    modelled, expected = np.empty(shown.shape[:2]), np.empty(own.shape[:2])
     for one in range(folds):
         there, here = fold != one, fold == one
         x = _with_constant(shown[there]).reshape(-1, shown.shape[-1] + 1)
         penalty = ridge * np.diag([*np.ones(shown.shape[-1]), 0.0])
         weights = np.linalg.solve(x.T @ x + penalty, x.T @ reward[there].ravel())
         modelled[here] = _with_constant(shown[here]) @ weights
-        expected[here] = (_with_constant(own[here]) @ weights).sum(axis=1)
+        expected[here] = _with_constant(own[here]) @ weights
     return modelled, expected
 
 

@@ -43,17 +43,20 @@ class Tail:
         return factor
 
     def squared(self) -> float:
-        """The mean of its square: by so much cv^2 + 1 grows."""
+        """The mean of its square."""
         a = self.pareto
         of_pareto = 1.0 if not a else (a - 1) ** 2 / (a * (a - 2)) if a > 2 else np.inf
         return float(np.exp(self.sigma**2) * of_pareto)
 
+    def variation(self, cv: float) -> float:
+        """What becomes of an outcome's cv when the factor, independent of it, multiplies it."""
+        return float(np.sqrt((1 + cv**2) * self.squared() - 1))
 
-def variation(outcome: np.ndarray, tail: Tail | None = None) -> float:
-    """cv of a user's outcome (U,), with a tail that is independent of it."""
+
+def variation(outcome: np.ndarray) -> float:
+    """cv of a user's outcome (U,)."""
     outcome = np.asarray(outcome, float)
-    cv = outcome.std(ddof=1) / outcome.mean()
-    return float(np.sqrt((1 + cv**2) * (tail or Tail()).squared() - 1))
+    return float(outcome.std(ddof=1) / outcome.mean())
 
 
 def standard_error(cv: float, users: float | np.ndarray, *, lift: float = 0.0, corr: float = 0.0) -> np.ndarray | float:

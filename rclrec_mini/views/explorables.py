@@ -42,7 +42,7 @@ def beam_search(words: Sequence[str], p: Mapping[str, Sequence[float]], *, width
     exact = {word: float(np.prod([p[word[:end]][int(code)] for end, code in enumerate(word)])) for word in words}
     ranked = sorted(exact, key=exact.__getitem__, reverse=True)
     words_below = f"The exact likelihood of each item; the best is {ranked[0]} with {exact[ranked[0]]:.3g}."
-    return _page(
+    return small_page(
         "beam-search", {"words": list(words), "p": {prefix: list(row) for prefix, row in p.items()}}, {"width": width},
         lambda axes: axes.barh(ranked[::-1], [exact[word] for word in ranked[::-1]], color=PALETTE[1]), words_below,
         missed="a search with any number of beams walks down the tree before your eyes",
@@ -66,7 +66,7 @@ def temperature(scores: Sequence[float], *, codes: Sequence[Sequence[int]], tau:
     power = np.exp((np.array(scores) - max(scores)) / tau)
     p, chosen = power / power.sum(), np.argsort(scores, kind="stable")[len(scores) - k :]
     colors = [PALETTE[0] if t in chosen else INK for t in range(len(scores))]
-    return _page(
+    return small_page(
         "temperature", {"scores": scores, "codes": codes}, {"tau": tau, "k": k},
         lambda axes: axes.bar([f"event {t}" for t in range(len(scores))], p, color=colors),
         f"p at a temperature of {tau:g}; the {k} chosen events are blue.",
@@ -99,7 +99,7 @@ def pointer(history: Sequence[str], p: Sequence[float], generated: Mapping[str, 
 
     totals = ", ".join(f"P({name}) = {a + b:.2f}" for name, a, b in zip(items, copied, rest, strict=True))
     events = [{"item": items.index(name), "weight": 10 * one} for name, one in zip(history, p, strict=True)]
-    return _page(
+    return small_page(
         "pointer", {"items": items, "generated": list(generated.values())}, {"events": events, "g": g}, draw,
         f"The history {' '.join(history)} with a gate of {g:g}: {totals}.",
         missed="you can add and remove events, weigh them, and move the gate",
@@ -128,7 +128,7 @@ def codebook(codes: np.ndarray, vectors: np.ndarray, *, titles: Sequence[str], c
     share = float((length[:2] ** 2).sum() / max((length**2).sum(), 1e-9))
     numbers = {"codes": codes.tolist(), "places": places.round(4).tolist(), "titles": list(titles)}
     numbers |= {"categories": list(categories), "variance": share}
-    return _page(
+    return small_page(
         "codebook", numbers, {}, lambda axes: axes.scatter(*plane.T, c=codes[:, 0], cmap="twilight", s=9),
         f"The vectors of {len(codes)} items by their two main directions, coloured by their first code.",
         missed="you can walk down the trie, and see which items lie below a prefix and where their vectors are",
@@ -168,7 +168,7 @@ def relevance(by_window: Mapping[int, Relevance], *, window: int = 20, attribute
             axes.text(0, i + 0.15, behavior)
         axes.set(xlim=(0, None), yticks=[])
 
-    return _page(
+    return small_page(
         "relevance", {"windows": sorted(by_window), "shares": shares, "leads": leads},
         {"window": window, "attribute": attribute}, draw,
         f"Share of the last {window} events with the {attribute} of the target (blue), of the user's own events in any "
@@ -207,18 +207,18 @@ def knobs(
         "knobs": {knob: {"shops": list(shops), "values": list(values)} for knob, (shops, values) in knobs.items()},
     }  # fmt: skip
     lead = {shop: values[methods[0]] - max(values[name] for name in trained) for shop, values in reached.items()}
-    return _page(
+    return small_page(
         "knobs", numbers, {}, lambda axes: axes.barh(list(lead)[::-1], list(lead.values())[::-1], color=PALETTE[1]),
         f"What {methods[0]} has over the best trained method in each shop, in points.",
         missed="you can turn each knob, and see what every method reaches",
     )  # fmt: skip
 
 
-def _page(
+def small_page(
     name: str, numbers: Mapping[str, Any], state: Mapping[str, Any], draw: Callable[[Axes], Any], words: str, *,
     missed: str,
 ) -> Page:  # fmt: skip
-    """The view of live/js/view_NAME.js; `draw` and `words` make its still picture."""
+    """The view of live/js/view_NAME.js (dashes are underscores there); `draw` and `words` make its still picture."""
     figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
     draw(axes)
     axes.spines[["top", "right"]].set_visible(False)

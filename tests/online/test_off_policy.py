@@ -80,7 +80,7 @@ def test_the_model_is_judged_on_slates_that_did_not_teach_it():
     reward = shown @ weights + 0.7
     modelled, expected = fitted(shown, reward, own, ridge=1e-9)
     np.testing.assert_allclose(modelled, reward, atol=1e-6)
-    np.testing.assert_allclose(expected, (own @ weights + 0.7).sum(axis=1), atol=1e-6)
+    np.testing.assert_allclose(expected, own @ weights + 0.7, atol=1e-6)
     changed = reward.copy()
     changed[0] += 1000.0
     again, _ = fitted(shown, changed, own, ridge=1e-9)

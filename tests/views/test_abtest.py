@@ -1,0 +1,41 @@
+import numpy as np
+
+from rclrec_mini.views.abtest import aa_histogram, lifts, offline_online, peeking, power_curves
+
+
+def test_a_histogram_counts_what_lies_below_5_in_100():
+    p = np.array([0.01, 0.04, 0.2, 0.95])
+    axes = aa_histogram({"users": p, "visits": p[1:]}).axes
+    assert [axis.get_title() for axis in axes] == ["users: 50.0% below 0.05", "visits: 33.3% below 0.05"]
+    assert [bar.get_height() for bar in axes[0].patches][:5] == [2, 0, 0, 0, 1]
+
+
+def test_power_has_lines_by_formula_and_dots_as_played():
+    users = np.array([100.0, 1000.0])
+    (axis,) = power_curves(users, {"plain": users / 2000, "CUPED": users / 1500}, {"plain": {300.0: 0.2}}).axes
+    np.testing.assert_allclose(axis.lines[0].get_xydata(), [[100, 0.05], [1000, 0.5]])
+    np.testing.assert_allclose(axis.lines[1].get_xydata(), [[300, 0.2]])
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["plain", "CUPED"]
+
+
+def test_peeking_is_shown_in_per_cent_by_looks():
+    (axis,) = peeking([1, 5], {"stops": [0.05, 0.14], "valid": [0.01, 0.02]}).axes
+    np.testing.assert_allclose(axis.lines[0].get_xydata(), [[1, 5], [5, 14]])
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "5"]
+
+
+def test_lifts_stand_from_top_to_bottom_as_given():
+    one = {"orders": {"lift": 0.02, "low": 0.01, "high": 0.04}, "revenue": {"lift": -0.01, "low": -0.02, "high": 0.0}}
+    axes = lifts({"a": one, "b": one}, titles=["orders", "revenue"]).axes
+    assert [axis.get_title() for axis in axes] == ["orders", "revenue"]
+    np.testing.assert_allclose(axes[1].lines[0].get_xydata(), [[-1, 1], [-1, 0]])
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["a", "b"]
+
+
+def test_each_arm_stands_at_its_metric_and_its_lift():
+    offline = {"recall@10": {"a": {"mean": 0.4, "low": 0.3, "high": 0.5}, "b": {"mean": 0.6, "low": 0.6, "high": 0.6}}}
+    online = {"a": {"lift": 0.1, "low": 0.0, "high": 0.2}, "b": {"lift": 0.0, "low": 0.0, "high": 0.0}}
+    figure = offline_online(offline, online, ylabel="lift")
+    points = [container.lines[0].get_xydata()[0] for container in figure.axes[0].containers]
+    np.testing.assert_allclose(points, [[40, 10], [60, 0]])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
