@@ -17,8 +17,9 @@ import rclrec_mini
 from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, SHOP, TRUTH, USERS
 from rclrec_mini.data.shop_config import ShopConfig, preset
+from rclrec_mini.data.simulated_clock import seconds
 from rclrec_mini.data.simulated_items import SimulatedItems, simulate_items
-from rclrec_mini.data.simulated_users import Events, People, browse, seconds
+from rclrec_mini.data.simulated_users import Events, People, browse
 from rclrec_mini.data.table_hash import content_hash
 from rclrec_mini.files import whole_folder, write_json
 
@@ -65,7 +66,7 @@ def simulate_users(config: ShopConfig, items: SimulatedItems, *, chunk: int = 1_
     for first in range(0, config.users, chunk):
         user = np.arange(first, min(first + chunk, config.users))
         people = People.of(config, items, user)
-        yield _tables(config, items, people, browse(config, items, people))
+        yield _tables(config, items, people, browse(config, items, people)[0])
 
 
 def _tables(config: ShopConfig, items: SimulatedItems, people: People, events: Events) -> Shop:

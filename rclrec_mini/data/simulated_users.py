@@ -101,7 +101,7 @@ def _episodes(config: ShopConfig, items: SimulatedItems, people: People, *, idle
     lanes = 1 if idle else config.journeys_at_once
     mean_size = 2.0 if idle else config.journey_events
     mean_pace = 1 / config.noise_share if idle else _journey_pace(config)
-    longest = config.events_per_user * (1 + config.events_spread)
+    longest = max(config.events_per_user * (1 + config.events_spread), people.length.max(initial=0))
     per_lane = int(1.6 * longest / (mean_size * mean_pace)) + 8
     place = np.arange(per_lane)[:, None] * lanes + np.arange(lanes)  # interleaved, so it grows with time
     number = np.broadcast_to((place + (1 << 20) * idle).ravel(), (len(people.user), per_lane * lanes))
@@ -195,12 +195,28 @@ def _shelf(
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """N events in order: person, item, behavior, journey."""
+    """N events in order: person, item, behavior, journey, axis (the place on it)."""
 
     person: np.ndarray
     item: np.ndarray
     behavior: np.ndarray
     journey: np.ndarray
+    axis: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Journeys:
+    """The truth of J journeys, one value each: person, journey (as in Events), begin and end (on the axis; one that
+    buys ends with its purchase), shelf, liked (the item it likes best), buys, bought (the item it buys)."""
+
+    person: np.ndarray
+    journey: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    shelf: np.ndarray
+    liked: np.ndarray
+    buys: np.ndarray
+    bought: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,8 +249,9 @@ class _Steps:
         )
 
 
-def browse(config: ShopConfig, items: SimulatedItems, people: People) -> Events:
-    """Turn episodes into events, and sort them by user and place on the axis."""
+def browse(config: ShopConfig, items: SimulatedItems, people: People) -> tuple[Events, Journeys]:
+    """Turn episodes into events, sorted by user and place on the axis, up to each user's length; and the truth of the
+    journeys that begin before it, which may end after it."""
     parts = [_episodes(config, items, people, idle=idle) for idle in (False, True) if not idle or config.noise_share]
     e = _Episodes(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Episodes)})
     s = _Steps.of(people, e)
@@ -245,7 +262,15 @@ def browse(config: ShopConfig, items: SimulatedItems, people: People) -> Events:
     keep = np.flatnonzero(axis < people.length[s.person])
     order = np.argsort((s.person[keep].astype(np.int64) << 40) + (axis[keep] * 2**20).astype(np.int64), kind="stable")
     keep = keep[order]
-    return Events(s.person[keep], item[keep], behavior[keep], e.journey[s.episode[keep]])
+    events = Events(s.person[keep], item[keep], behavior[keep], e.journey[s.episode[keep]], axis[keep])
+    return events, _journeys(e, s, axis, item, liked)
+
+
+def _journeys(e: _Episodes, s: _Steps, axis: np.ndarray, item: np.ndarray, liked: np.ndarray) -> Journeys:
+    end, bought, buying = e.begin + e.size * e.pace, liked.copy(), np.flatnonzero(s.buying)
+    end[s.episode[buying]], bought[s.episode[buying]] = axis[buying], item[buying]
+    columns = (e.person, e.journey, e.begin, end, e.shelf, liked, e.buys, bought)
+    return Journeys(*(column[e.journey != NOISE] for column in columns))
 
 
 def _places(e: _Episodes, s: _Steps) -> np.ndarray:
@@ -321,22 +346,3 @@ def _behaviors(e: _Episodes, s: _Steps, on_liked: np.ndarray) -> np.ndarray:
     act = uniform(s.key, ACT, s.number)
     act = np.where(act < cart, CART, np.where(act < cart + favorite, FAVORITE, CLICK))
     return np.where(s.buying, PURCHASE, act).astype(np.int8)
-
-
-def seconds(config: ShopConfig, people: People, person: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Time of each event: sessions of about ten events, seconds to minutes within one, hours to days between two.
-
-    Strictly increasing within a user, and inside the period."""
-    key = people.key[person]
-    new = (uniform(key, SESSION, position) < 0.1) & (position > 0)
-    u = uniform(key, SECONDS, position)
-    within = np.where(position == 0, 0, 1 + np.floor(90 * u)).astype(np.int64)
-    users = len(people.user)
-    weight = np.where(new | (position == 0), -np.log1p(-u) + 0.01, 0.0)
-    total = np.bincount(person, weight, users) + 0.5
-    room = config.days * 86_400 - 1 - np.bincount(person, within, users)
-    pause = np.floor(weight / total[person] * np.maximum(room, 0)[person]).astype(np.int64)
-    clock = np.cumsum(within + pause)
-    first = np.searchsorted(person, np.arange(users))
-    before = np.concatenate([[0], clock])[first]
-    return config.start + clock - before[person]
