@@ -1,0 +1,142 @@
+"""What fills the slates of a test's arms: a trained run, a naive ranking by its name, or nothing at all."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from rclrec_mini.data.sequences import Sequences, Split, split_last_purchase
+from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, Ranker, most_recent
+from rclrec_mini.evaluation.ranking import batches, best_items, catalog_of
+from rclrec_mini.experiments.run import load_run
+from rclrec_mini.files import InputError
+from rclrec_mini.models.curriculum import OracleK
+from rclrec_mini.semantic_ids.catalog import Catalog
+
+NAIVE_HISTORY = 50  # events that a naive ranking reads
+NOTHING = "nothing"  # the arm whose slates are empty: the shop without recommendations
+
+
+class Arm(Protocol):
+    """Ranks the catalogue for visitors."""
+
+    max_history: int  # most events before a visit that it reads
+
+    def rank(self, sequences: Sequences, rows: np.ndarray, user: np.ndarray, k: int) -> np.ndarray:
+        """The k best items for each visit, -1 where there are fewer: (n, k).
+
+        Args:
+            sequences: the visitors' histories, each with one more event at its end, which stands for the visit.
+            rows: rows of the visits (n,).
+            user: numbers of the visitors in the shop (n,).
+        """
+        ...
+
+
+class NaiveArm:
+    """A ranking that needs no training."""
+
+    max_history = NAIVE_HISTORY
+
+    def __init__(self, ranker: Ranker):
+        self.ranker = ranker
+
+    def rank(self, sequences: Sequences, rows: np.ndarray, user: np.ndarray, k: int) -> np.ndarray:
+        return self.ranker.rank(sequences, rows, k)
+
+
+class EmptyArm:
+    """Shows nothing."""
+
+    max_history = 1
+
+    def rank(self, sequences: Sequences, rows: np.ndarray, user: np.ndarray, k: int) -> np.ndarray:
+        return np.full((len(rows), k), -1, np.int64)
+
+
+class ModelArm:
+    """A trained model. Of users that it has not been trained on it takes one for user u modulo the users that it knows.
+
+    Args:
+        model: in eval mode.
+        catalog: semantic ids that it writes, None if it scores items.
+        n_users: users that it was trained on.
+        beams: width of the search.
+    """
+
+    def __init__(self, model: nn.Module, catalog: Catalog | None, *, n_users: int, beams: int = 20):
+        self.model, self.catalog, self.n_users, self.beams = model, catalog, n_users, beams
+        self.max_history: int = model.max_history
+
+    @classmethod
+    def load(cls, run: Path | str, data: Path | str, *, beams: int = 20) -> "ModelArm":
+        """The model of a finished run.
+
+        Raises:
+            InputError: the run cannot be loaded, was trained on other data, or asks an oracle for its curriculum.
+        """
+        model, _, materials = load_run(run, data)
+        if isinstance(getattr(model, "selector", None), OracleK):
+            raise InputError(f"{run}: found the selector oracle, which must know the purchase that is to be foretold")
+        return cls(model, catalog_of(model, materials.catalog), n_users=materials.sequences.n_users, beams=beams)
+
+    @torch.inference_mode()
+    def rank(self, sequences: Sequences, rows: np.ndarray, user: np.ndarray, k: int) -> np.ndarray:
+        known = torch.from_numpy(user % self.n_users).to(next(self.model.parameters()).device)
+        items = [np.zeros((0, k), np.int64)]
+        for batch in batches(self.model, sequences, rows):
+            batch = dataclasses.replace(batch, user=known[batch.user])
+            found, _ = best_items(self.model, batch, self.catalog, k=k, beams=max(self.beams, k))
+            items.append(found.cpu().numpy())
+        return np.concatenate(items)
+
+
+def naive(name: str, sequences: Sequences, split: Split) -> Arm:
+    """The naive ranking `name`, one of NAIVE, with its statistics of the training events."""
+    if name == NOTHING:
+        return EmptyArm()
+    if name == "count":
+        return NaiveArm(FrequencyDecay.fit(sequences, split))
+    if name == "recent":
+        return NaiveArm(most_recent(popularity=Popularity.fit(sequences, split)))
+    return NaiveArm(
+        {"popularity": Popularity, "cooccurrence": CoOccurrence, "markov": Markov}[name].fit(sequences, split)
+    )
+
+
+NAIVE = ("count", "popularity", "recent", "cooccurrence", "markov", NOTHING)
+
+
+def open_arm(name: str, run: Path | None, data: Path | str) -> Arm:
+    """The arm of a run, or where there is none the naive ranking of that name.
+
+    Raises:
+        InputError: there is no such ranking, or the run does not fit.
+    """
+    if run is not None:
+        return ModelArm.load(run, data)
+    if name not in NAIVE:
+        raise InputError(f"arm {name}: expected NAME=RUN, the folder of a run, or one of {', '.join(NAIVE)}")
+    sequences = Sequences.load(data)
+    return naive(name, sequences, split_last_purchase(sequences))
+
+
+def named(arms: tuple[str, ...]) -> Mapping[str, Path | None]:
+    """From `NAME=RUN` and `NAIVE` to names and the folders of their runs, None for naive rankings.
+
+    Raises:
+        InputError: a name is there twice, is none, or is none of a naive ranking.
+    """
+    found: dict[str, Path | None] = {}
+    for arm in arms:
+        name, equals, run = arm.partition("=")
+        if not equals and name not in NAIVE:
+            raise InputError(f"--arms: found {arm}, expected NAME=RUN or one of {', '.join(NAIVE)}")
+        if not name or name in found or (equals and not run):
+            raise InputError(f"--arms: found {arm}, expected a name of its own for each arm, and the folder of its run")
+        found[name] = Path(run) if equals else None
+    return found
