@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from rclrec_mini import __version__
 from rclrec_mini.checks import FieldError
+from rclrec_mini.cli.abtest import abtest
 from rclrec_mini.cli.data import prepare, simulate, tokenize
 from rclrec_mini.cli.flags import with_flag
 from rclrec_mini.cli.models import evaluate, recommend, reproduce, train
@@ -17,7 +18,7 @@ from rclrec_mini.cli.pages import export
 from rclrec_mini.cli.post_train import post_train
 from rclrec_mini.files import InputError
 
-JOURNEY = (simulate, prepare, tokenize, train, post_train, evaluate, recommend, reproduce, export)
+JOURNEY = (simulate, prepare, tokenize, train, post_train, evaluate, recommend, reproduce, abtest, export)
 VERBS = {verb.__name__.replace("_", "-"): verb for verb in JOURNEY}
 
 

@@ -45,6 +45,7 @@ class Future:
         user: the users' numbers in the shop (U,).
         offsets: rows of each user (U+1,).
         item, behavior, timestamp, day: of each row (N,); day is -1 before the test.
+        after_log: whether a row comes after the log (N,); between it and the test lies what is left of a session.
         visit_person, visit_row, visit_number, visit_time, visit_axis: of V visits: place of the user in `user`, row of
             the session's first event, count of the user's visits before, seconds UTC, place on the axis.
         begin, end, shelf, liked, buys, bought, bought_row: truth of the journeys that are open at some time of the
@@ -61,6 +62,7 @@ class Future:
     behavior: np.ndarray
     timestamp: np.ndarray
     day: np.ndarray
+    after_log: np.ndarray
     visit_person: np.ndarray
     visit_row: np.ndarray
     visit_number: np.ndarray
@@ -123,6 +125,7 @@ class _Part:
     behavior: np.ndarray
     timestamp: np.ndarray
     day: np.ndarray
+    later: np.ndarray
     axis: np.ndarray
     visit: np.ndarray  # whether a session of the test begins with the row
     journey: np.ndarray
@@ -156,7 +159,7 @@ def _simulate(config: ShopConfig, items: SimulatedItems, user: np.ndarray, *, da
     before = np.stack([np.pad(count, (0, len(user) - len(count))) for count in before])
 
     kept = (day < days) & (position >= of_log[person] - keep)
-    columns = (person, events.item, events.behavior, timestamp, day, axis, visit, events.journey)
+    columns = (person, events.item, events.behavior, timestamp, day, later, axis, visit, events.journey)
     touch = journeys.end >= people.length[journeys.person]
     journeys = Journeys(*(getattr(journeys, f.name)[touch] for f in fields(Journeys)))
     return _Part(people, *(column[kept] for column in columns), journeys, before)
@@ -216,6 +219,7 @@ def _joined(parts: list[_Part], days: int) -> Future:
         behavior=behavior,
         timestamp=timestamp,
         day=day,
+        after_log=column("later"),
         visit_person=person[visit_row],
         visit_row=visit_row,
         visit_number=np.arange(len(visit_row)) - (np.cumsum(visits) - visits)[person[visit_row]],

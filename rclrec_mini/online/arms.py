@@ -89,7 +89,8 @@ class ModelArm:
         known = torch.from_numpy(user % self.n_users).to(next(self.model.parameters()).device)
         items = [np.zeros((0, k), np.int64)]
         for batch in batches(self.model, sequences, rows):
-            batch = dataclasses.replace(batch, user=known[batch.user])
+            batch = dataclasses.replace(batch, user=known[: len(batch)])
+            known = known[len(batch) :]
             found, _ = best_items(self.model, batch, self.catalog, k=k, beams=max(self.beams, k))
             items.append(found.cpu().numpy())
         return np.concatenate(items)
@@ -111,14 +112,14 @@ def naive(name: str, sequences: Sequences, split: Split) -> Arm:
 NAIVE = ("count", "popularity", "recent", "cooccurrence", "markov", NOTHING)
 
 
-def open_arm(name: str, run: Path | None, data: Path | str) -> Arm:
+def open_arm(name: str, run: Path | None, data: Path | str, *, beams: int = 20) -> Arm:
     """The arm of a run, or where there is none the naive ranking of that name.
 
     Raises:
         InputError: there is no such ranking, or the run does not fit.
     """
     if run is not None:
-        return ModelArm.load(run, data)
+        return ModelArm.load(run, data, beams=beams)
     if name not in NAIVE:
         raise InputError(f"arm {name}: expected NAME=RUN, the folder of a run, or one of {', '.join(NAIVE)}")
     sequences = Sequences.load(data)

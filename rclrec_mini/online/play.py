@@ -118,6 +118,16 @@ class Play:
     def _organic(self) -> np.ndarray:
         return np.flatnonzero((self.future.behavior == PURCHASE) & (self.future.day >= 0))
 
+    def happened(self, day: int) -> np.ndarray:
+        """What this arm's users have done from the end of the log to that of `day`, the last that was played: user, key
+        (ascending in time), item, behavior, timestamp (5, n)."""
+        future = self.future
+        person = np.repeat(np.arange(len(future.user)), np.diff(future.offsets))
+        row = np.flatnonzero(future.after_log & (future.day <= day) & ~self.cancelled & self.mine[person])
+        columns = (person, 4 * np.arange(len(person)) + 3, future.item, future.behavior, future.timestamp)
+        found = np.concatenate([np.stack([column[row] for column in columns]), self.added], axis=1)
+        return np.concatenate([future.user[found[:1]], found[1:]])
+
     def outcomes(self, arm: str, made: dict) -> Outcomes:
         """What the visits played so far came to, with the name of the arm."""
         future = self.future

@@ -1,0 +1,286 @@
+"""A whole test in the simulated shop: what `rclrec abtest` calls.
+
+    out/
+      settings.json        what the folder belongs to: shop, arms, knobs; another test is refused
+      arms/NAME/           an arm that has been played: outcomes, and lists.safetensors (its slates at first visits, its
+                           ranks of the log's test purchases); played arms are not played again
+      outcomes/            all arms on all users (outcomes.py)
+      offline.safetensors  rank (A, n) of the log's test purchases, 10 where absent; seen (n,): in the user's history
+      slates.safetensors   logged slates (slates.py)
+      abtest.json          the table of arms: offline, online, true lifts over the control
+
+With `retrain` the arms learn every night, each from the log and all that every arm's users have done so far
+(retrain.py): users are dealt to arms before, and the test is played in one go.
+"""
+
+import dataclasses
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from rclrec_mini.checks import FieldError, at_least, within
+from rclrec_mini.data.prepared import read_manifest
+from rclrec_mini.data.sequences import Sequences, split_last_purchase
+from rclrec_mini.data.shop_future import Future, shop_of, simulate_future
+from rclrec_mini.data.simulate import catalogue
+from rclrec_mini.data.simulated_items import SimulatedItems
+from rclrec_mini.evaluation.metrics import ndcg, rank_of, recall
+from rclrec_mini.evaluation.slices import in_history
+from rclrec_mini.experiments.jobs import set_threads
+from rclrec_mini.files import InputError, check_apart, clear_leftovers, whole_file, whole_folder, write_json
+from rclrec_mini.online.arms import NAIVE_HISTORY, Arm, ModelArm, open_arm
+from rclrec_mini.online.choice import SHOWN, ChoiceConfig, ChoiceModel
+from rclrec_mini.online.lift import paired
+from rclrec_mini.online.outcomes import Outcomes, stack
+from rclrec_mini.online.play import Play, play
+from rclrec_mini.online.retrain import play_and_retrain
+from rclrec_mini.online.slates import Slates, log_slates, truth
+from rclrec_mini.records import read_record
+from rclrec_mini.training.checkpoints import provenance
+from rclrec_mini.training.run_folder import check_same_settings
+
+KINDS = ("cannibalised", "pulled_forward", "incremental")
+MEANS = ("visits", "clicks", "orders", "revenue", "organic_orders", "cancelled", "slate_orders", *KINDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ABTestConfig:
+    """What a test is."""
+
+    users: int = 60_000
+    """how many users, the first of the shop; there may be more than in its log"""
+    days: int = 8
+    """how long the test goes on after the log (days)"""
+    retrain: bool = False
+    """learn every night from the log and what all arms' users did; users are dealt to arms, and must be in the log"""
+    salt: str = "rclrec"
+    """deals the users to the arms, with retrain alone"""
+    beams: int = 20
+    """width of the search of models that write semantic ids"""
+    logged: int = 20_000
+    """first visits whose slates are logged for off-policy estimates"""
+    choice: ChoiceConfig = field(default_factory=ChoiceConfig)
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "users", "logged")
+        at_least(self, SHOWN, "beams")
+        within(self, 1, 100, "days")
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What all arms share: the catalogue, the users' future, the log before it."""
+
+    items: SimulatedItems
+    future: Future
+    log: Sequences
+
+
+def run_abtest(
+    config: ABTestConfig, data: Path | str, arms: Mapping[str, Path | None], out: Path | str, *, control: str,
+    workers: int = 1, progress: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Play all arms into the folder `out`, and return what its abtest.json holds; started again, it goes on.
+
+    Args:
+        data: a simulated shop.
+        arms: their names, and the folders of their runs, None for naive rankings.
+        control: the arm that the others are compared with.
+        workers: processes that play arms side by side.
+
+    Raises:
+        InputError: the data are no simulated shop, an arm does not fit, or `out` holds another test.
+    """
+    data, out = Path(data), Path(out)
+    if control not in arms:
+        raise FieldError("control", f"found {control}, expected one of the arms {', '.join(arms)}")
+    shop = shop_of(data)
+    if config.retrain and config.users > shop.users:
+        raise FieldError("users", f"found {config.users}, expected at most the {shop.users} of the log, to retrain")
+    for run in filter(None, arms.values()):
+        ModelArm.load(run, data)  # refuses a misfit before any work
+    _claim(out, config, data, arms)
+    if config.retrain:
+        outcomes = _retrained(config, data, arms, out, progress=progress)
+        ranks = {name: offline_rank(open_arm(name, run, data, beams=config.beams), data) for name, run in arms.items()}
+    else:
+        _play_all(config, data, arms, out, workers=workers, progress=progress)
+        parts = {name: _read(out, name, run) for name, run in arms.items()}
+        outcomes = stack([part for part, _ in parts.values()])
+        ranks = {name: lists["rank"] for name, (_, lists) in parts.items()}
+        slates = _logged(config, data, [lists["first"] for _, lists in parts.values()])
+        slates.save(out / "slates.safetensors")
+    made = {
+        "control": control,
+        "arms": {name: str(run) for name, run in arms.items() if run},
+        **_described(config, data),
+    }
+    dataclasses.replace(outcomes, made=made).save(out / "outcomes", overwrite=True)
+    rank, seen = np.stack(list(ranks.values())), seen_targets(data)
+    with whole_file(out / "offline.safetensors") as partial:
+        save_file({"rank": rank, "seen": seen}, partial)
+    result = {"control": control, "arms": table(outcomes, rank, seen, control=control)}
+    if not config.retrain:
+        for name, worth in truth(slates, outcomes.arms).items():
+            result["arms"][name]["first_visit"] = worth
+    result["made"] = {**made, **provenance()}
+    write_json(out / "abtest.json", result)
+    return result
+
+
+def table(outcomes: Outcomes, rank: np.ndarray, seen: np.ndarray, *, control: str) -> dict[str, Any]:
+    """What is known of each arm: offline metrics, means of a user online, the kinds of its slates' orders, and the true
+    lifts over the control with intervals over users.
+
+    Args:
+        rank: of the log's test purchases in each arm's lists (A, n).
+        seen: whether their items are in the user's history (n,).
+    """
+    means = {name: outcomes.of(name).mean(axis=1) for name in MEANS}
+    own, found = outcomes.arm(control), {}
+    for arm, name in enumerate(outcomes.arms):
+        slate = means["slate_orders"][arm]
+        found[name] = {
+            "offline": offline_metrics(rank[arm], seen),
+            "online": {what: float(values[arm]) for what, values in means.items()},
+            "slate_orders": {kind: float(means[kind][arm] / slate) if slate else None for kind in KINDS},
+        }
+        if arm != own and outcomes.bucket is None:
+            lifts = {what: paired(outcomes.of(what)[arm], outcomes.of(what)[own]) for what in ("orders", "revenue")}
+            found[name]["lift"] = {what: asdict(lift) for what, lift in lifts.items()}
+    return found
+
+
+def offline_metrics(rank: np.ndarray, seen: np.ndarray) -> dict[str, float]:
+    """Recall@10 and NDCG@10 of all test purchases, of those whose item is in the history, and of the others."""
+    which = {"": np.ones(len(rank), bool), "seen_": seen, "unseen_": ~seen}
+    metrics = {"recall@10": recall(rank, 10), "ndcg@10": ndcg(rank, 10)}
+    return {
+        f"{among}{name}": float(values[among_].mean())
+        for among, among_ in which.items()
+        for name, values in metrics.items()
+        if among_.any()
+    }
+
+
+def offline_rank(arm: Arm, data: Path) -> np.ndarray:
+    """Where an arm has the log's test purchases, from 0, SHOWN where its lists lack them: (n,)"""
+    sequences = Sequences.load(data)
+    rows = split_last_purchase(sequences).test
+    items = arm.rank(sequences, rows, sequences.user_of(rows), SHOWN)
+    return rank_of(items, sequences.item[rows])
+
+
+def seen_targets(data: Path) -> np.ndarray:
+    """Whether the item of each of the log's test purchases is in the user's history (n,)"""
+    sequences = Sequences.load(data)
+    return in_history(sequences, split_last_purchase(sequences).test, NAIVE_HISTORY)
+
+
+@lru_cache(maxsize=1)
+def world_of(config: ABTestConfig, data: Path, keep: int, progress: bool = False) -> World:
+    """The shop in the days of the test, with `keep` events of the log before."""
+    shop = shop_of(data)
+    items = catalogue(shop)
+    future = simulate_future(shop, items, users=config.users, days=config.days, keep=keep, progress=progress)
+    return World(items, future, Sequences.load(data))
+
+
+def _play_all(
+    config: ABTestConfig, data: Path, arms: Mapping[str, Path | None], out: Path, *, workers: int, progress: bool
+) -> None:
+    todo = [(config, data, name, run, out) for name, run in arms.items() if not _is_played(out, name, run)]
+    if workers == 1 or len(todo) < 2:
+        for job in todo:
+            _play_one(*job, progress=progress)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=set_threads, initargs=(1,))
+    try:
+        for done in [pool.submit(_play_one, *job) for job in todo]:
+            done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _play_one(
+    config: ABTestConfig, data: Path, name: str, run: Path | None, out: Path, *, progress: bool = False
+) -> None:
+    arm = open_arm(name, run, data, beams=config.beams)
+    world = world_of(config, data, max(NAIVE_HISTORY, arm.max_history), progress)
+    visitors = ChoiceModel(config.choice, world.items, world.future, arm=name)
+    played, first = play(arm, world.future, world.items, visitors, title=name, progress=progress)
+    with whole_folder(out / "arms" / name) as folder:
+        played.outcomes(name, {"weights": weights_of(run)}).save(folder / "outcomes")
+        save_file({"first": first, "rank": offline_rank(arm, data)}, folder / "lists.safetensors")
+
+
+def _is_played(out: Path, name: str, run: Path | None) -> bool:
+    folder = out / "arms" / name
+    clear_leftovers(folder.parent, name)
+    return folder.exists() and _read(out, name, run) is not None
+
+
+def _read(out: Path, name: str, run: Path | None) -> tuple[Outcomes, dict[str, np.ndarray]]:
+    """A played arm.
+
+    Raises:
+        InputError: it was played with other weights.
+    """
+    folder = out / "arms" / name
+    outcomes = Outcomes.load(folder / "outcomes")
+    if outcomes.made["weights"] != weights_of(run):
+        raise InputError(f"{folder}: was played with other weights than those of {run or name}; expected another --out")
+    return outcomes, load_file(folder / "lists.safetensors")
+
+
+def weights_of(run: Path | None) -> str | None:
+    """Tells the weights of a run from others; None for a naive ranking."""
+    if run is None:
+        return None
+    states = sorted((run / "finetune").glob("*/state.json"))
+    digests = [read_record(state, {"sha256": dict[str, str]}, more=True)["sha256"]["model"] for state in states]
+    return sha256("".join(digests).encode()).hexdigest()
+
+
+def _logged(config: ABTestConfig, data: Path, first: list[np.ndarray]) -> Slates:
+    world = world_of(config, data, NAIVE_HISTORY)
+    visitors = ChoiceModel(config.choice, world.items, world.future)
+    untouched = Play(world.future, world.items, visitors)
+    return log_slates(untouched, visitors, first, world.log, most=config.logged)
+
+
+def _retrained(
+    config: ABTestConfig, data: Path, arms: Mapping[str, Path | None], out: Path, *, progress: bool
+) -> Outcomes:
+    opened = {name: open_arm(name, run, data, beams=config.beams) for name, run in arms.items()}
+    keep = max(NAIVE_HISTORY, *(arm.max_history for arm in opened.values()))
+    world = world_of(config, data, keep, progress)
+    visitors = {name: ChoiceModel(config.choice, world.items, world.future, arm=name) for name in arms}
+    return play_and_retrain(
+        opened, arms, visitors, world.future, world.items, data, out / "nights", salt=config.salt, progress=progress
+    )
+
+
+def _described(config: ABTestConfig, data: Path) -> dict[str, Any]:
+    return {"config": asdict(config), "data_hash": read_manifest(data)["content_hash"]}
+
+
+def _claim(out: Path, config: ABTestConfig, data: Path, arms: Mapping[str, Path | None]) -> None:
+    """Make `out` the folder of this test, unless it is already."""
+    check_apart(out, (data, *filter(None, arms.values())))
+    record, settings = out / "settings.json", _described(config, data)
+    if record.exists():
+        return check_same_settings(record, settings)
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: found a folder that is not empty and holds no test, expected none")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(record, settings)
