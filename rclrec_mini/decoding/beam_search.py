@@ -14,6 +14,8 @@ every item alike, and scores are the log-likelihoods that training maximises.
 What a model that also points copies is mixed in, see decoding/trie_walk.py.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,14 @@ from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.trie_walk import GenerativeModel, TrieWalk
 from rclrec_mini.files import InputError
 from rclrec_mini.semantic_ids.catalog import Catalog
+
+
+class Search(Protocol):
+    """What finds the items of a model's lists; called, and answering, as `beam_search` does."""
+
+    def __call__(
+        self, model: GenerativeModel, batch: Batch, catalog: Catalog, *, beams: int, k: int, seen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 @torch.inference_mode()
@@ -49,12 +59,17 @@ def beam_search(
         InputError: k is not in 1..beams.
         FloatingPointError: the model's logits contain nan.
     """
-    if not 1 <= k <= beams:
-        raise InputError(f"k: found {k}, expected 1..{beams} (the number of beams)")
+    check_width(k, beams)
     walk = TrieWalk(model, batch, catalog, seen=seen)
     for _ in range(catalog.levels):
         walk.take(first_best(walk.expand().flatten(1), beams))  # ascending, so that beams stay in the order of nodes
-    return _ranked(walk.items(), walk.score, k)
+    return ranked(walk.items(), walk.score, k)
+
+
+def check_width(k: int, beams: int) -> None:
+    """Raise InputError unless `beams` beams can hold k items."""
+    if not 1 <= k <= beams:
+        raise InputError(f"k: found {k}, expected 1..{beams} (the number of beams)")
 
 
 def first_best(total: Tensor, n: int) -> Tensor:
@@ -76,7 +91,7 @@ def first_best(total: Tensor, n: int) -> Tensor:
     return keep.nonzero()[:, 1].view(-1, n)
 
 
-def _ranked(item: Tensor, score: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def ranked(item: Tensor, score: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Items and scores of beams in leaf order (B, W) -> the k best (B, k), padded with -1 and -inf."""
     score, order = score.sort(dim=1, descending=True, stable=True)
     item, missing = item.gather(1, order), max(0, k - item.shape[1])

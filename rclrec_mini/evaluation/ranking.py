@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rclrec_mini.data.sequences import Batch, Sequences
-from rclrec_mini.decoding.beam_search import beam_search
+from rclrec_mini.decoding.beam_search import Search, beam_search
 from rclrec_mini.decoding.exact_ranking import exact_ranking
 from rclrec_mini.models.curriculum import journey_mask, recovery
 from rclrec_mini.models.rclrec import RCLRec
@@ -17,25 +17,27 @@ from rclrec_mini.semantic_ids.catalog import Catalog
 
 def rank(
     model: nn.Module, sequences: Sequences, catalog: Catalog, rows: np.ndarray, *, k: int = 10, beams: int = 20,
-    batch_size: int = 512, progress: bool = False,
+    batch_size: int = 512, search: Search = beam_search, progress: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """The k best items for the targets at `rows` of `sequences`: (n,) -> (n, k), -1 where fewer. `catalog` holds the
-    semantic ids of all items; a model that scores items, or has ids of its own, does not read it."""
+    semantic ids of all items; a model that scores items, or has ids of its own, does not read it. `search` is how a
+    generative model's lists are found."""
     items = [np.zeros((0, k), np.int64)]
     written = catalog_of(model, catalog)
     for batch in batches(model, sequences, rows, batch_size, progress=progress):
-        items.append(best_items(model, batch, written, k=k, beams=beams)[0].cpu().numpy())
+        items.append(best_items(model, batch, written, k=k, beams=beams, search=search)[0].cpu().numpy())
     return np.concatenate(items)
 
 
 def best_items(
-    model: nn.Module, batch: Batch, catalog: Catalog | None, *, k: int, beams: int, seen: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Items (B, k) and scores (B, k), best first: by beam search over `catalog`, exactly where there is none. `seen`
+    model: nn.Module, batch: Batch, catalog: Catalog | None, *, k: int, beams: int, seen: Tensor | None = None,
+    search: Search = beam_search,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Items (B, k) and scores (B, k), best first: by `search` over `catalog`, exactly where there is none. `seen`
     (B, N) are items to leave out."""
     if catalog is None:
         return exact_ranking(model, batch, k=k, seen=seen)
-    return beam_search(model, batch, catalog, beams=beams, k=k, seen=seen)
+    return search(model, batch, catalog, beams=beams, k=k, seen=seen)
 
 
 def catalog_of(model: nn.Module, catalog: Catalog) -> Catalog | None:

@@ -134,6 +134,13 @@ class LanguageModel(nn.Module):
         logits = torch.where(ended[..., None], only_filler, self._logits(hidden))
         return Branches(cache, visible, state.length + 1, ended), logits
 
+    def embed(self, codes: Tensor) -> Tensor:
+        """Mean of the last hidden states of texts that are read alone: codes (n, L), FILLER after the end -> (n, d)"""
+        (tokens,) = _left_padded(self.tokens[codes])
+        hidden, _ = self._read(tokens)
+        exists = (tokens >= 0).unsqueeze(-1)
+        return (hidden * exists).sum(1) / exists.sum(1)
+
     def _latest(self, events: Events, more: int = 0) -> Events:
         """The last events that a prompt holds, and `more`."""
         return Events(*(column[:, -self.max_history - more :] for column in events))
