@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -95,6 +95,7 @@ def write_metrics(path: Path, result: dict[str, Any]) -> None:
 def evaluate(args: Sequence[str]) -> None:
     """Recall, NDCG and MRR of a run over the whole catalogue, with intervals over users, and its coverage."""
     from rclrec_mini.evaluation.metrics import CUTOFFS
+    from rclrec_mini.experiments.decoding import DecodingConfig
     from rclrec_mini.experiments.run import evaluate_run
 
     @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,9 @@ def evaluate(args: Sequence[str]) -> None:
         """lengths of the lists that are judged"""
         beams: int | None = None
         """width of the beam search, at least the largest cutoff; default: 20, or that cutoff where it is larger"""
+        decoding: DecodingConfig = field(default_factory=DecodingConfig)
+        assistant: Path | None = None
+        """the folder of a trained SASRec or alike, for --decoding.method d3 alone"""
         json: bool = False
         """print everything as JSON instead of a table"""
         out: Path | None = None
@@ -117,7 +121,8 @@ def evaluate(args: Sequence[str]) -> None:
     options = parse(evaluate, Evaluate, args)
     kinds = {".json": b'{\n  "run": ', ".csv": b"metric,mean,"}
     check_out_file(options.out, kinds, inputs=(options.run, options.data))
-    result = evaluate_run(options.run, options.data, split=options.split, beams=options.beams, cutoffs=options.cutoffs)
+    taken = {name: getattr(options, name) for name in ("split", "beams", "cutoffs", "decoding", "assistant")}
+    result = evaluate_run(options.run, options.data, **taken)
     if options.out is not None:
         (write_json if options.out.suffix == ".json" else write_metrics)(options.out, result)
     if options.json:
@@ -135,6 +140,7 @@ def evaluate(args: Sequence[str]) -> None:
 def recommend(args: Sequence[str]) -> None:
     """What people would buy next, and the curriculum that the model put before it."""
     from rclrec_mini.experiments.answers import FORMATS
+    from rclrec_mini.experiments.decoding import DecodingConfig
     from rclrec_mini.experiments.recommend import recommend as run
     from rclrec_mini.experiments.recommend import write_recommendations
 
@@ -157,6 +163,9 @@ def recommend(args: Sequence[str]) -> None:
         """items for each"""
         beams: int = 20
         """width of the beam search"""
+        decoding: DecodingConfig = field(default_factory=DecodingConfig)
+        assistant: Path | None = None
+        """the folder of a trained SASRec or alike, for --decoding.method d3 alone"""
         exclude_seen: bool = False
         """leave out the items that are in the person's history"""
         json: bool = False
@@ -173,10 +182,7 @@ def recommend(args: Sequence[str]) -> None:
         raise FieldError("users", f"found {found}, expected one of {', '.join(map(flag_of, ways))}")
     asked = {
         "users": None if options.all_users else users_of(options.users_file) or list(options.users),
-        "history": options.history,
-        "k": options.k,
-        "beams": options.beams,
-        "exclude_seen": options.exclude_seen,
+        **{name: getattr(options, name) for name in ("history", "k", "beams", "exclude_seen", "decoding", "assistant")},
     }
     if options.out is not None:
         number = write_recommendations(options.out, options.run, options.data, **asked)
@@ -231,6 +237,8 @@ def reproduce(args: Sequence[str]) -> None:
         """its semantic ids, the folder that tokenize wrote; default: made with the preset's number of codes"""
         methods: tuple[Literal[tuple(METHODS)], ...] = tables.COMPARED
         """rows of table1"""
+        only: tuple[str, ...] = ()
+        """rows of the table by their names, and with them those that they go on from; default: all"""
         seeds: tuple[int, ...] = (0, 1, 2)
         """each row is trained once with each"""
         workers: int = 1
@@ -248,7 +256,7 @@ def reproduce(args: Sequence[str]) -> None:
     )
     if options.unsearched:
         study = replace(study, search=None)
-    rows = study.rows(options.table, options.methods)
+    rows = tables.with_needed(study.rows(options.table, options.methods), options.only)
     if not options.collect:
         threads = options.threads or int(options.workers > 1)
         studies.run_study(study, rows, workers=options.workers, threads=threads)

@@ -61,7 +61,7 @@ def search_of(
     neighbours = CoOccurrence.fit(materials.sequences, materials.split)
     return Grounding(
         model,
-        popularity=torch.from_numpy(neighbours.popularity.score),
+        popularity=torch.from_numpy(neighbours.history.popularity.score),
         g=config.popularity,
         related=co_occurring(neighbours) if config.related else None,
         h=config.related,

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ from safetensors.numpy import save_file
 from torch import nn
 from tqdm import tqdm
 
+from rclrec_mini.decoding.beam_search import Search
 from rclrec_mini.evaluation.metrics import rank_of
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.evaluation.recovery import attention_entropy, attention_recovery
+from rclrec_mini.experiments.decoding import DecodingConfig, search_of
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import RCLRecConfig
 from rclrec_mini.experiments.post_train import PostTrainConfig, post_train
 from rclrec_mini.experiments.post_train import describe as describe_post
-from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, pretrained
+from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, pretrained, validate
 from rclrec_mini.files import InputError, whole_file, write_json
 from rclrec_mini.records import read_line, read_record
 from rclrec_mini.training.checkpoints import provenance
@@ -48,11 +50,19 @@ class Job:
     post: PostTrainConfig | None = None  # post-training, which goes on from stage two
     from_stage_two: Path | None = None  # the job whose model that is
     judge: "Job | None" = None  # the job of what scores items for it
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)  # how lists are found; other than by default, the
+    # model is that of from_stage_two
 
     def described(self) -> dict[str, Any]:
         """Its config as JSON values."""
         post = {"post_training": describe_post(self.post)} if self.post else {}
-        return {**describe(self.config), **post}
+        decoding = {"decoding": asdict(self.decoding)} if self.decoded else {}
+        return {**describe(self.config), **post, **decoding}
+
+    @property
+    def decoded(self) -> bool:
+        """Whether it trains nothing, and finds the lists of another job's model in another way."""
+        return self.decoding != DecodingConfig()
 
 
 def run_jobs(jobs: list[Job], title: str, workers: int, threads: int) -> None:
@@ -113,8 +123,11 @@ def run_job(job: Job, *, progress: bool = False) -> None:
     materials = load_materials(job.data, job.ids)
     run = run_of(job)
     model, result = trained(job, materials, progress=progress)
+    search, validation = search_for(job, model, materials), result.metrics
+    if job.decoded:
+        validation = validate(model, materials, n=job.config.validation_targets, beams=job.config.beams, search=search)
     if job.ranks:
-        values = test_values(model, materials, job)
+        values = test_values(model, materials, job, search)
         with whole_file(job.folder / "ranks.safetensors") as partial:
             save_file(values, partial)
     log = run / "log.jsonl"
@@ -124,7 +137,7 @@ def run_job(job: Job, *, progress: bool = False) -> None:
         job.folder / "result.json",
         {
             "config": job.described(),
-            "validation": result.metrics,
+            "validation": validation,
             **{name: getattr(result, name) for name in ("steps", "best_step", "stopped_early", "seconds")},
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "log": means_of_log(lines),
@@ -142,15 +155,21 @@ def run_of(job: Job) -> Path:
     """The folder of the job's run of training/trainer.py."""
     if job.post:
         return job.folder / "post_training"
+    if job.decoded:
+        return job.from_stage_two / "finetune"
     return job.folder / "finetune" if job.from_stage_one else job.folder
 
 
 def trained(job: Job, materials: Materials, *, progress: bool = False) -> tuple[nn.Module, TrainResult]:
     """The model of a job, in eval mode, and how its run ended; what has been trained is read back."""
     run = run_of(job)
-    if job.post:
-        before = replace(job, post=None, folder=job.from_stage_two, judge=None)
-        model, _ = trained(before, materials)
+    if job.from_stage_two:
+        before = replace(
+            job, post=None, folder=job.from_stage_two, judge=None, decoding=DecodingConfig(), from_stage_two=None
+        )
+        model, result = trained(before, materials)
+        if job.decoded:
+            return model, result
         judge = trained(job.judge, materials)[0] if job.judge else None
         return model, post_train(model, job.post, materials, run, judge=judge, progress=progress)
     if job.from_stage_one:
@@ -158,11 +177,19 @@ def trained(job: Job, materials: Materials, *, progress: bool = False) -> tuple[
     return pretrained(job.config, materials, run, progress=progress)
 
 
-def test_values(model: nn.Module, materials: Materials, job: Job) -> dict[str, np.ndarray]:
+def search_for(job: Job, model: nn.Module, materials: Materials) -> Search:
+    """What finds the lists of a job's model."""
+    helps = job.judge and job.decoding.method == "d3"
+    return search_of(
+        job.decoding, model, materials, assistant=trained(job.judge, materials)[0].eval() if helps else None
+    )
+
+
+def test_values(model: nn.Module, materials: Materials, job: Job, search: Search) -> dict[str, np.ndarray]:
     """For each test target its rank among the first ten (10: absent), and on a simulated shop precision and recall
     of the k events that the method selects, or attends to most, each (n,); nan where there is nothing to find."""
     rows = materials.split.test
-    items = rank(model, materials.sequences, materials.catalog, rows, k=LISTED, beams=job.config.beams)
+    items = rank(model, materials.sequences, materials.catalog, rows, k=LISTED, beams=job.config.beams, search=search)
     values: dict[str, np.ndarray] = {"rank": rank_of(items, materials.sequences.item[rows])}
     if materials.journey is None or job.from_stage_one is None:
         return values

@@ -24,7 +24,8 @@ from rclrec_mini.data.schema import ITEMS, PURCHASE, USERS
 from rclrec_mini.data.sequences import Batch, Sequences, read_table
 from rclrec_mini.evaluation.ranking import best_items, catalog_of
 from rclrec_mini.experiments.answers import Answers, open_answers
-from rclrec_mini.experiments.run import load_run
+from rclrec_mini.experiments.decoding import DecodingConfig
+from rclrec_mini.experiments.run import load_run, load_search
 from rclrec_mini.files import InputError
 from rclrec_mini.models.curriculum import OracleK, Selection
 
@@ -50,15 +51,22 @@ class Recommender:
     Args:
         run: the folder of the run.
         data: the prepared data set.
+        decoding: how a generative model's lists are found.
+        assistant: the folder of the run that helps, where decoding takes one.
 
     Raises:
-        InputError: the run cannot be loaded, or its curriculum is the oracle's, who would have to know the target.
+        InputError: a run cannot be loaded or is of another kind than decoding needs, or its curriculum is the oracle's,
+            who would have to know the target.
     """
 
-    def __init__(self, run: Path | str, data: Path | str):
+    def __init__(
+        self, run: Path | str, data: Path | str, *, decoding: DecodingConfig | None = None,
+        assistant: Path | str | None = None,
+    ):  # fmt: skip
         self.model, _, materials = load_run(run, data)
         if isinstance(getattr(self.model, "selector", None), OracleK):
             raise InputError(f"{run}: found the selector oracle, which must know the purchase that is to be foretold")
+        self.search = load_search(decoding or DecodingConfig(), self.model, materials, assistant)
         self.sequences = materials.sequences
         self.catalog = catalog_of(self.model, materials.catalog)
         self.items = read_table(materials.folder / "items.parquet", ITEMS)
@@ -128,7 +136,7 @@ class Recommender:
         selector = getattr(self.model, "selector", None) or nn.Module()
         watch = selector.register_forward_hook(lambda module, given, selection: selections.append(selection))
         try:  # the search selects on its way
-            items, scores = best_items(self.model, batch, self.catalog, k=k, beams=beams, seen=seen)
+            items, scores = best_items(self.model, batch, self.catalog, k=k, beams=beams, seen=seen, search=self.search)
         finally:
             watch.remove()
         none = torch.zeros(len(batch), 0, dtype=torch.int64)
@@ -160,16 +168,18 @@ def seen_items(sequences: Sequences, users: np.ndarray) -> Tensor:
 
 def recommend(
     run: Path | str, data: Path | str, *, users: Sequence[str] | None = None, history: Path | str | None = None,
-    k: int = 10, beams: int = 20, exclude_seen: bool = False,
+    k: int = 10, beams: int = 20, exclude_seen: bool = False, decoding: DecodingConfig | None = None,
+    assistant: Path | str | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What people would buy next, given all their events: for each raw user id (None: all users), or for the person of
     the file `history`, the k best items with the method's scores (generative: natural log-probabilities) and the
-    curriculum, empty where the method has none; items with all that is known of them.
+    curriculum, empty where the method has none; items with all that is known of them. `decoding` and `assistant` are
+    Recommender's.
 
     Raises:
         InputError: a user is unknown or has no events, or the history or a number is not what it should be.
     """
-    recommender = Recommender(run, data)
+    recommender = Recommender(run, data, decoding=decoding, assistant=assistant)
     people = recommender.people(users) if history is None else recommender.person(history)
     by_raw_id = {raw: item for item, raw in enumerate(recommender.raw_ids.to_pylist())}
     answers = []
@@ -183,14 +193,15 @@ def recommend(
 
 def write_recommendations(
     out: Path | str, run: Path | str, data: Path | str, *, users: Sequence[str] | None = None,
-    history: Path | str | None = None, k: int = 10, beams: int = 20, exclude_seen: bool = False, progress: bool = True,
+    history: Path | str | None = None, k: int = 10, beams: int = 20, exclude_seen: bool = False,
+    decoding: DecodingConfig | None = None, assistant: Path | str | None = None, progress: bool = True,
 ) -> int:  # fmt: skip
     """`recommend` into a file, by batches and whole or not at all, items by their raw ids; returns for how many.
 
     Raises:
         InputError: as `recommend`, or the name of `out` does not end as one of answers.FORMATS.
     """
-    recommender = Recommender(run, data)
+    recommender = Recommender(run, data, decoding=decoding, assistant=assistant)
     people = recommender.people(users) if history is None else recommender.person(history)
     with open_answers(out) as write:
         for batch in recommender.answer(people, k=k, beams=beams, exclude_seen=exclude_seen, progress=progress):

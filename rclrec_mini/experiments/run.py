@@ -23,8 +23,10 @@ from torch import nn
 
 from rclrec_mini.checks import MAX_SEED, FieldError, at_least, within
 from rclrec_mini.data.sequences import every_nth
+from rclrec_mini.decoding.beam_search import Search, beam_search
 from rclrec_mini.evaluation.metrics import CUTOFFS, coverage, evaluate_rankings, metric_names, summarize
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.experiments.decoding import DecodingConfig, search_of
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS, RCLRecConfig, method_name
 from rclrec_mini.files import InputError, check_apart, clear_leftovers, whole_folder, write_json
@@ -141,10 +143,12 @@ def train_stage(
     )
 
 
-def validate(model: nn.Module, materials: Materials, *, n: int, beams: int) -> dict[str, float]:
+def validate(
+    model: nn.Module, materials: Materials, *, n: int, beams: int, search: Search = beam_search
+) -> dict[str, float]:
     """Means of all metrics over n validation targets (0: all)."""
     rows = materials.validation(n)
-    items = rank(model, materials.sequences, materials.catalog, rows, beams=beams)
+    items = rank(model, materials.sequences, materials.catalog, rows, beams=beams, search=search)
     scores = evaluate_rankings(items, materials.sequences.item[rows])
     return {name: float(values.mean()) for name, values in scores.items()}
 
@@ -236,12 +240,24 @@ def load_run(run: Path | str, data: Path | str) -> tuple[nn.Module, ExperimentCo
     return load_weights(run / "finetune", model).eval(), config, materials
 
 
+def load_search(config: DecodingConfig, model: nn.Module, materials: Materials, assistant: Path | str | None) -> Search:
+    """What finds the lists of a run's model; `assistant` is the folder of a finished run that scores items.
+
+    Raises:
+        InputError: the assistant cannot be loaded, or as decoding.search_of.
+    """
+    helper = None if assistant is None else load_run(assistant, materials.folder)[0]
+    return search_of(config, model, materials, assistant=helper)
+
+
 def evaluate_run(
     run: Path | str, data: Path | str, *, split: Literal["validation", "test"] = "test", beams: int | None = None,
-    cutoffs: tuple[int, ...] = CUTOFFS, progress: bool = True,
+    cutoffs: tuple[int, ...] = CUTOFFS, decoding: DecodingConfig | None = None,
+    assistant: Path | str | None = None, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Recall, NDCG and MRR of a run on its conversion targets at each of `cutoffs`, with 95% bootstrap intervals over
     users, and how much of the catalogue its lists show. `beams`: width of the search; None: 20, or the largest cutoff.
+    `decoding` says how lists are found, `assistant` is the run that helps where it takes one.
 
     Raises:
         InputError: a cutoff is below 1, there are fewer beams than the largest, or the run cannot be loaded.
@@ -254,7 +270,11 @@ def evaluate_run(
         raise FieldError("beams", f"found {beams}, expected {k} or more, the largest cutoff")
     model, config, materials = load_run(run, data)
     rows, n_items = getattr(materials.split, split), materials.sequences.n_items
-    items = rank(model, materials.sequences, materials.catalog, rows, k=k, beams=beams, progress=progress)
+    decoding = decoding or DecodingConfig()
+    search = load_search(decoding, model, materials, assistant)
+    items = rank(
+        model, materials.sequences, materials.catalog, rows, k=k, beams=beams, search=search, progress=progress
+    )
     scores = evaluate_rankings(items, materials.sequences.item[rows], cutoffs=cutoffs)
     result = {
         "run": str(run),
@@ -265,6 +285,7 @@ def evaluate_run(
         "method": method_name(config.model),
         "config": describe(config),
         "beams": beams,
+        "decoding": asdict(decoding),
         "seed": config.seed,
         "data_hash": materials.data_hash,
         **provenance(),

@@ -7,7 +7,8 @@ that are resumed one by one and may run side by side (search.py tells what is se
     stage one    with the point that validation chose, every seed; rows that agree on it share it
     stage two    of each row at several learning rates, one seed
     rows         stage two with the rate that validation chose, the other seeds; all test targets are ranked
-    after        the rows of table rere that go on from others, in the same two steps
+    after        the rows of table rere that go on from others, in the same two steps, then those that only decode
+                 in another way
 
     out/
       study.json                   what the folder belongs to: data, ids, search
@@ -120,20 +121,21 @@ class Study:
         return self.out / "rows" / file_name(name)
 
     def job(self, name: str, row: Row, seed: int, lr: float | None = None) -> Job:
-        """Stage two of a row, or its post-training; `lr` as in `row`."""
+        """Stage two of a row, or its post-training or decoding; `lr` as in `row`."""
         config, post = self.config(row, seed), row.post
         lr = lr or chosen(self.row_folder(name)).get("lr", (post.training if post else config.finetune).lr)
-        folder, title = self.row(name, seed, lr if self.search else None), f"{name}, seed {seed}"
-        if post is None:
+        searched = self.search is not None and (post is not None or row.base is None)
+        folder, title = self.row(name, seed, lr if searched else None), f"{name}, seed {seed}"
+        if row.base is None:
             tuned = replace(config, finetune=replace(config.finetune, lr=lr))
             return Job(title, folder, tuned, self.data, self.ids, from_stage_one=self.stage_one(config))
-        before = self.job(row.base, replace(row, base=None, post=None), seed)
+        before = self.job(row.base, Row(row.method, row.changes), seed)
+        judge = self.job(JUDGE, rows_of("rere")[JUDGE], seed) if row.judged else None
+        before = replace(before, name=title, folder=folder, from_stage_two=before.folder, judge=judge)
+        if post is None:
+            return replace(before, decoding=row.decoding)
         few = {"validation_targets": config.validation_targets, "beams": config.beams, "seed": seed}
-        return replace(
-            before, name=title, folder=folder, from_stage_two=before.folder,
-            post=replace(post, training=replace(post.training, lr=lr), **few),
-            judge=self.job(JUDGE, rows_of("rere")[JUDGE], seed) if row.judged else None,
-        )  # fmt: skip
+        return replace(before, post=replace(post, training=replace(post.training, lr=lr), **few))
 
 
 def make_study(
@@ -184,7 +186,8 @@ def run_study(study: Study, rows: Mapping[str, Row], *, workers: int = 1, thread
     first = [stage_one_job(study, study.config(row, seed)) for row in rows.values() for seed in sorted(seeds)]
     run_jobs(list({job.folder: job for job in first}.values()), "stage one", workers, threads)
     after = {name: row for name, row in rows.items() if row.post}
-    supervised = {name: row for name, row in rows.items() if not row.post}
+    decoded = {name: row for name, row in rows.items() if row.base and not row.post}
+    supervised = {name: row for name, row in rows.items() if not row.base}
     if study.search is not None:
         search_stage_two(study, supervised, workers, threads, study.search.finetune_lr)
     second = [study.job(name, row, seed) for name, row in supervised.items() for seed in study.seeds]
@@ -193,6 +196,8 @@ def run_study(study: Study, rows: Mapping[str, Row], *, workers: int = 1, thread
         search_stage_two(study, after, workers, threads, study.search.post_lr)
     third = [study.job(name, row, seed) for name, row in after.items() for seed in study.seeds]
     run_jobs(third, "post-training", workers, threads)
+    fourth = [study.job(name, row, seed) for name, row in decoded.items() for seed in study.seeds]
+    run_jobs(fourth, "other decoding", workers, threads)
 
 
 def stage_one_job(study: Study, config: ExperimentConfig) -> Job:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rclrec_mini.checks import FieldError
+from rclrec_mini.experiments.decoding import DecodingConfig
 from rclrec_mini.experiments.methods import BEHAVIORS, METHODS, TARGET, TIME, RCLRecConfig
 from rclrec_mini.experiments.post_train import PostTrainConfig
 from rclrec_mini.models.rclrec import LossConfig
@@ -74,6 +76,14 @@ STARTS: dict[str, tuple[str, dict[str, Any]]] = {  # the rows that post-training
     BASE: ("rclrec", TABLE2[BASE]),
 }
 JUDGE = "SASRec"
+LANGUAGE_MODEL = METHODS["llm"].title
+DECODINGS = {
+    "constrained policy": DecodingConfig(method="d3", alpha=0.0),
+    "D3": DecodingConfig(method="d3"),
+    "BigRec": DecodingConfig(method="bigrec"),
+    "BigRec, re-weighed": DecodingConfig(method="bigrec", popularity=1.0, related=10.0),
+}
+FEW_STEPS = replace(PostTrainConfig().training, max_steps=200, batch_size=16, evaluate_every=50)  # prompts are long
 
 TAUGHT, POINTED = ("sasrec", "mbgen"), {"pointer": True}  # ours: baselines that are also had with a pointer
 COUNT = "frequency with decay"  # a plain count of the history, which every model has to beat
@@ -122,18 +132,25 @@ class Row:
 
     method: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    base: str | None = None  # the row whose weights it goes on from, see experiments/post_train.py
-    post: PostTrainConfig | None = None  # and how
+    base: str | None = None  # the row whose weights it goes on from, or only reads
+    post: PostTrainConfig | None = None  # how it goes on, see experiments/post_train.py
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)  # how it finds lists, see experiments/decoding.py
 
     @property
     def judged(self) -> bool:
         """Whether it asks the row JUDGE for scores."""
         objective = getattr(self.post, "objective", None)
-        return isinstance(objective, ReReConfig) and objective.reward.collaborative > 0
+        rewarded = isinstance(objective, ReReConfig) and objective.reward.collaborative > 0
+        return rewarded or self.decoding.method == "d3"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The rows without which it cannot be had."""
+        return tuple(name for name in (self.base, JUDGE if self.judged else None) if name)
 
 
 def rere_rows() -> dict[str, Row]:
-    """Supervised models, what goes on from them (all ablations from RCLRec), SASRec and TIGER."""
+    """Supervised models, what goes on from them (all ablations from RCLRec), SASRec and TIGER; a language model."""
     rows = {name: Row(*start) for name, start in STARTS.items()}
     rows |= {METHODS[name].title: Row(name) for name in ("sasrec", "tiger")}
     for base, start in STARTS.items():
@@ -141,7 +158,27 @@ def rere_rows() -> dict[str, Row]:
             rows[f"{base}, {name}"] = Row(*start, base=base, post=PostTrainConfig(objective=OBJECTIVES[name]))
         everything = PostTrainConfig(objective=OBJECTIVES["ReRe"], targets="all")
         rows[f"{base}, {ALL_EVENTS}"] = Row(*start, base=base, post=everything)
+    rows[LANGUAGE_MODEL] = Row("llm")
+    for name in ("ReRe", "S-DPO, beam"):
+        post = PostTrainConfig(objective=OBJECTIVES[name], training=FEW_STEPS)
+        rows[f"{LANGUAGE_MODEL}, {name}"] = Row("llm", base=LANGUAGE_MODEL, post=post)
+    for name, decoding in DECODINGS.items():
+        rows[f"{LANGUAGE_MODEL}, {name}"] = Row("llm", base=LANGUAGE_MODEL, decoding=decoding)
     return rows
+
+
+def with_needed(rows: Mapping[str, Row], names: Iterable[str]) -> dict[str, Row]:
+    """The named ones of a table's rows and those that they need, in the table's order; all where none is named.
+
+    Raises:
+        FieldError: the table has no such row.
+    """
+    wanted = set(names or rows)
+    for name in wanted - set(rows):
+        raise FieldError("only", f"found {name!r}, expected rows of the table: {'; '.join(rows)}")
+    while more := {needed for name in wanted for needed in rows[name].needs} - wanted:
+        wanted |= more
+    return {name: row for name, row in rows.items() if name in wanted}
 
 
 def told(row: Row) -> list[str]:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rclrec_mini.checks import at_least, check
+from rclrec_mini.checks import at_least, check, within
 from rclrec_mini.data.sequences import Batch, Events
 from rclrec_mini.files import InputError
 from rclrec_mini.models.attention import masked
@@ -43,10 +43,12 @@ class LanguageModelConfig:
     heads: int = 4  # attention heads
     ffn: int = 384  # width of the feed-forward layers
     events: int = 10  # the latest of the history that stand in the prompt
+    dropout: float = 0.0  # share of attention weights dropped in training
 
     def __post_init__(self) -> None:
         at_least(self, 1, "d", "layers", "heads", "ffn", "events")
         at_least(self, 0, "lora")
+        within(self, 0, 1, "dropout")
         check(self, heads=(self.d % (2 * self.heads) == 0, f"a number whose double divides d ({self.d})"))
 
 
@@ -195,7 +197,8 @@ def from_scratch(config: LanguageModelConfig, titles: list[str | None], behavior
     sizes = transformers.Qwen2Config(
         vocab_size=len(vocabulary), hidden_size=config.d, intermediate_size=config.ffn, num_hidden_layers=config.layers,
         num_attention_heads=config.heads, num_key_value_heads=config.heads, tie_word_embeddings=True,
-        max_position_embeddings=2**15, use_cache=False,
+        max_position_embeddings=2**15, use_cache=False, attention_dropout=config.dropout,
+        initializer_range=config.d**-0.5,  # with Qwen2's 0.02 so narrow a model hardly begins to learn
     )  # fmt: skip
     return LanguageModel(
         model=transformers.Qwen2ForCausalLM(sizes), titles=codes, behaviors=_padded(names), config=config
@@ -218,7 +221,7 @@ def from_folder(config: LanguageModelConfig, titles: list[str | None], behaviors
         raise InputError(f"{folder / 'config.json'}: model_type is {kind}, expected one of {', '.join(KINDS)}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, attention_dropout=config.dropout
     )
     if config.lora:
         model = _with_adapters(model, config.lora)

@@ -18,7 +18,17 @@ from rclrec_mini.experiments.report_text import comma_separated, gained, markdow
 from rclrec_mini.experiments.reports import write_report
 from rclrec_mini.experiments.search import Search, at_point
 from rclrec_mini.experiments.studies import make_study, run_study
-from rclrec_mini.experiments.tables import BASE, COUNT, METRICS, PRACTISED_BASE, Row, base_of, rows_of
+from rclrec_mini.experiments.tables import (
+    BASE,
+    COUNT,
+    LANGUAGE_MODEL,
+    METRICS,
+    PRACTISED_BASE,
+    Row,
+    base_of,
+    rows_of,
+    with_needed,
+)
 from rclrec_mini.files import InputError, read_json, write_json
 from rclrec_mini.training.schedule import TrainConfig
 
@@ -280,11 +290,15 @@ def test_the_command(study, monkeypatch, capsys, tmp_path):
     assert (study.out / "table1.png").read_bytes().startswith(b"\x89PNG")
 
 
+DECODED = ("language model, D3", "language model, BigRec, re-weighed")
+
+
 @pytest.fixture(scope="module")
 def rere(study):
     """Some rows of post-training, in few steps."""
     rows = rows_of("rere")
-    names = ("RCLRec", "SASRec", "RCLRec, ReRe", "RCLRec, ReRe, collaborative", "RCLRec, S-DPO, beam")
+    names = ("RCLRec, ReRe", "RCLRec, ReRe, collaborative", "RCLRec, S-DPO, beam", *DECODED)
+    names = with_needed(rows, names)
     short = dataclasses.replace(FINETUNING, batch_size=7)
     few = {
         name: dataclasses.replace(row, post=row.post and dataclasses.replace(row.post, training=short))
@@ -312,6 +326,19 @@ def test_post_training_goes_on_from_the_row_it_names(rere):
     assert snapshot(study.out) == kept and (at / "ranks.safetensors").exists()
 
 
+def test_other_decoding_reads_the_model_of_the_row_it_names(rere):
+    study, rows = rere
+    result = write_report(study, "rere", rows, preset_name="mini")["rows"]
+    base = study.job(LANGUAGE_MODEL, rows[LANGUAGE_MODEL], 0)
+    for name in DECODED:
+        job = study.job(name, rows[name], 0)
+        assert job.from_stage_two == base.folder and not list(job.folder.glob("finetune"))
+        assert result[name]["against"]["other"] == LANGUAGE_MODEL
+        assert result[name]["config"]["decoding"]["method"] in ("d3", "bigrec")
+        run, before = read_json(job.folder / "result.json"), read_json(base.folder / "result.json")
+        assert run["best_step"] == before["best_step"] and run["validation"] != before["validation"]
+
+
 def test_the_report_of_post_training_compares_with_what_it_came_from(rere):
     study, rows = rere
     result = write_report(study, "rere", rows, preset_name="mini")
@@ -325,8 +352,22 @@ def test_the_report_of_post_training_compares_with_what_it_came_from(rere):
 
 def test_every_row_of_post_training_has_its_base():
     rows = rows_of("rere")
-    assert {row.base for row in rows.values()} == {None, "pointing", "RCLRec", BASE}
+    assert {row.base for row in rows.values()} == {None, "pointing", "RCLRec", BASE, LANGUAGE_MODEL}
     assert all(
         (b := rows[row.base]).method == row.method and b.changes == row.changes for row in rows.values() if row.base
     )
-    assert [name for name, row in rows.items() if row.judged] == ["RCLRec, ReRe, collaborative"]
+    judged = {name for name, row in rows.items() if row.judged}
+    assert judged == {"RCLRec, ReRe, collaborative", *(f"{LANGUAGE_MODEL}, {n}" for n in ("constrained policy", "D3"))}
+
+
+def test_rows_come_with_what_they_need():
+    rows = rows_of("rere")
+    assert with_needed(rows, ()) == rows
+    assert list(with_needed(rows, ["language model, D3", "TIGER"])) == [
+        "SASRec",
+        "TIGER",
+        "language model",
+        "language model, D3",
+    ]
+    with pytest.raises(InputError, match="only: found 'D4', expected rows of the table"):
+        with_needed(rows, ["D4"])
