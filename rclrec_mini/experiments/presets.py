@@ -33,7 +33,7 @@ SMALL_MODELS: dict[str, Any] = {
     "gear": GEARConfig(**MINI),
     "rclrec": RCLRecConfig(backbone=MINI_BACKBONE),
     "pointing": PointingConfig(backbone=MINI_BACKBONE),
-    "llm": LanguageModelConfig(),
+    "llm": LanguageModelConfig(events=50),
 }
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": SMALL_MODELS,
@@ -48,7 +48,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "gear": GEARConfig(**FULL),
         "rclrec": RCLRecConfig(),
         "pointing": PointingConfig(),
-        "llm": LanguageModelConfig(d=256, layers=8, heads=8, ffn=1024),
+        "llm": LanguageModelConfig(d=256, layers=8, heads=8, ffn=1024, events=50),
     },
 }
 TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
@@ -74,8 +74,9 @@ SCHEDULES = {
     "hstu": {"max_steps": 10_000},
     "mbgen": {"max_steps": 2_000},
     "pointing": {"max_steps": 4_500},
-    "llm": {"max_steps": 1_500, "batch_size": 32},
+    "llm": {"max_steps": 1_500},
 }
+PROMPTS = {"max_steps": 150, "batch_size": 16}  # stage two of llm in mini: it reads all of a prompt for one target
 
 
 def preset(name: str, method: str = "rclrec", **changes: Any) -> ExperimentConfig:
@@ -97,4 +98,6 @@ def preset(name: str, method: str = "rclrec", **changes: Any) -> ExperimentConfi
         schedule = SCHEDULES[method]
         every = schedule["max_steps"] // 4
         training["pretrain"] = replace(training["pretrain"], **schedule, evaluate_every=every)
+    if name == "mini" and method == "llm":
+        training["finetune"] = replace(training["finetune"], **PROMPTS)
     return replace(ExperimentConfig(model=MODELS[name][method]), **{**training, **changes})

@@ -27,6 +27,7 @@ from rclrec_mini.checks import at_least, check, within
 from rclrec_mini.data.sequences import Batch, Events
 from rclrec_mini.files import InputError
 from rclrec_mini.models.attention import masked
+from rclrec_mini.models.initialization import start_as_inductor
 from rclrec_mini.models.item_titles import END, FILLER, Titles, spelled
 
 KINDS = ("qwen2", "llama")
@@ -198,11 +199,14 @@ def from_scratch(config: LanguageModelConfig, titles: list[str | None], behavior
         vocab_size=len(vocabulary), hidden_size=config.d, intermediate_size=config.ffn, num_hidden_layers=config.layers,
         num_attention_heads=config.heads, num_key_value_heads=config.heads, tie_word_embeddings=True,
         max_position_embeddings=2**15, use_cache=False, attention_dropout=config.dropout,
-        initializer_range=config.d**-0.5,  # with Qwen2's 0.02 so narrow a model hardly begins to learn
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
     )  # fmt: skip
-    return LanguageModel(
-        model=transformers.Qwen2ForCausalLM(sizes), titles=codes, behaviors=_padded(names), config=config
-    )
+    model = transformers.Qwen2ForCausalLM(sizes)
+    torch.nn.init.normal_(model.lm_head.weight, std=config.d**-0.5)
+    if config.layers > 1:
+        first, second = (layer.self_attn for layer in model.model.layers[:2])
+        start_as_inductor(first, second, model.model.rotary_emb.inv_freq)
+    return LanguageModel(model=model, titles=codes, behaviors=_padded(names), config=config)
 
 
 def from_folder(config: LanguageModelConfig, titles: list[str | None], behaviors: tuple[str, ...]) -> LanguageModel:

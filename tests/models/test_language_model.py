@@ -1,10 +1,12 @@
 """Titles as codes, branches of one cache against whole sequences, and weights from a folder."""
 
 import json
+import math
 import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -109,6 +111,24 @@ def test_both_stages_train_what_the_search_ranks_by(model, sequences, batch):
         third = sequence_nll(model, longer, 0, int(sequences.item[2]))
         mean = sum(second + third) / len(second + third)
         assert model.pretraining(longer)["loss"].item() == pytest.approx(mean, abs=1e-4)
+
+
+def test_a_fresh_model_repeats_what_followed():
+    """Words in random order, twice: the second time each is foretold by what followed it the first time."""
+    torch.manual_seed(0)
+    titles = [f"word{n} other{n} more{n}" for n in range(20)]
+    qwen = from_scratch(LanguageModelConfig(d=128, layers=3, heads=4), titles, BEHAVIORS).eval().model
+    qwen.set_attn_implementation("eager")
+    once = torch.stack([torch.randperm(qwen.config.vocab_size)[:40] for _ in range(16)])
+    with torch.no_grad():
+        out = qwen(input_ids=torch.cat([once, once], 1), output_attentions=True)
+    for head in range(4):  # of the first layer, which look one, two, three and four words back
+        assert out.attentions[0][:, head].diagonal(-1 - head, 1, 2)[:, 8:].mean() > 0.9
+    again = out.attentions[1][:, 0].diagonal(-39, 1, 2)  # from a word to the one that followed it before
+    assert again.mean() > 0.1  # 1 in 50 if it looked everywhere alike
+    logits = out.logits[:, 40:-1].flatten(0, 1)
+    assert F.cross_entropy(logits, once[:, 1:].flatten()) < math.log(qwen.config.vocab_size) - 0.7
+    assert (logits.argmax(-1) == once[:, 1:].flatten()).float().mean() > 0.2
 
 
 def test_padding_changes_nothing(model, sequences, catalog):
