@@ -116,7 +116,7 @@ def run_abtest(
         parts = {name: _read(out, name, run) for name, run in arms.items()}
         outcomes = stack([part for part, _ in parts.values()])
         ranks = {name: lists["rank"] for name, (_, lists) in parts.items()}
-        slates = _logged(config, data, [lists["first"] for _, lists in parts.values()])
+        slates = _logged(config, data, progress, [lists["first"] for _, lists in parts.values()])
         slates.save(out / "slates.safetensors")
     made = {
         "control": control,
@@ -138,7 +138,7 @@ def run_abtest(
 
 def table(outcomes: Outcomes, rank: np.ndarray, seen: np.ndarray, *, control: str) -> dict[str, Any]:
     """What is known of each arm: offline metrics, means of a user online, the kinds of its slates' orders, and the true
-    lifts over the control with intervals over users.
+    lifts over the control with intervals over users. Lasting orders leave out those that cancel one after the test.
 
     Args:
         rank: of the log's test purchases in each arm's lists (A, n).
@@ -146,6 +146,8 @@ def table(outcomes: Outcomes, rank: np.ndarray, seen: np.ndarray, *, control: st
     """
     means = {name: outcomes.of(name).mean(axis=1) for name in MEANS}
     own, found = outcomes.arm(control), {}
+    judged = {"orders": outcomes.of("orders"), "revenue": outcomes.of("revenue")}
+    judged["lasting_orders"] = judged["orders"] - outcomes.of("pulled_forward")
     for arm, name in enumerate(outcomes.arms):
         slate = means["slate_orders"][arm]
         found[name] = {
@@ -154,8 +156,8 @@ def table(outcomes: Outcomes, rank: np.ndarray, seen: np.ndarray, *, control: st
             "slate_orders": {kind: float(means[kind][arm] / slate) if slate else None for kind in KINDS},
         }
         if arm != own and outcomes.bucket is None:
-            lifts = {what: paired(outcomes.of(what)[arm], outcomes.of(what)[own]) for what in ("orders", "revenue")}
-            found[name]["lift"] = {what: asdict(lift) for what, lift in lifts.items()}
+            lifts = {what: asdict(paired(values[arm], values[own])) for what, values in judged.items()}
+            found[name]["lift"] = lifts
     return found
 
 
@@ -251,8 +253,8 @@ def weights_of(run: Path | None) -> str | None:
     return sha256("".join(digests).encode()).hexdigest()
 
 
-def _logged(config: ABTestConfig, data: Path, first: list[np.ndarray]) -> Slates:
-    world = world_of(config, data, NAIVE_HISTORY)
+def _logged(config: ABTestConfig, data: Path, progress: bool, first: list[np.ndarray]) -> Slates:
+    world = world_of(config, data, NAIVE_HISTORY, progress)
     visitors = ChoiceModel(config.choice, world.items, world.future)
     untouched = Play(world.future, world.items, visitors)
     return log_slates(untouched, visitors, first, world.log, most=config.logged)
@@ -266,7 +268,16 @@ def _retrained(
     world = world_of(config, data, keep, progress)
     visitors = {name: ChoiceModel(config.choice, world.items, world.future, arm=name) for name in arms}
     return play_and_retrain(
-        opened, arms, visitors, world.future, world.items, data, out / "nights", salt=config.salt, progress=progress
+        opened,
+        arms,
+        visitors,
+        world.future,
+        world.items,
+        data,
+        out / "nights",
+        salt=config.salt,
+        beams=config.beams,
+        progress=progress,
     )
 
 

@@ -31,7 +31,7 @@ HELD_OUT = 10  # one user of so many chooses the best step of a night's training
 
 def play_and_retrain(
     arms: Mapping[str, Arm], runs: Mapping[str, Path | None], visitors: Mapping[str, ChoiceModel], future: Future,
-    items: SimulatedItems, data: Path, nights: Path, *, salt: str, progress: bool = False,
+    items: SimulatedItems, data: Path, nights: Path, *, salt: str, beams: int = 20, progress: bool = False,
 ) -> Outcomes:  # fmt: skip
     """Play the test day by day.
 
@@ -42,6 +42,7 @@ def play_and_retrain(
         data: the log; all users of `future` are in it.
         nights: a folder for what is trained; a night that has been trained is not trained again.
         salt: deals the users.
+        beams: of models that write semantic ids.
     """
     arms, log = dict(arms), Sequences.load(data)
     bucket = buckets(future.user, salt=salt, shares=[1 / len(arms)] * len(arms))
@@ -52,7 +53,9 @@ def play_and_retrain(
                 worlds[name].answer(visit, lists(arm, worlds[name], visit))
         if day + 1 < future.days:
             longer = longer_log(log, list(worlds.values()), day)
-            arms = {name: learned(name, runs[name], data, longer, nights / name / f"day{day}") for name in arms}
+            arms = {
+                name: learned(name, runs[name], data, longer, nights / name / f"day{day}", beams=beams) for name in arms
+            }
     parts = [world.outcomes(name, {}) for name, world in worlds.items()]
     return dataclasses.replace(stack(parts), bucket=bucket)
 
@@ -82,7 +85,7 @@ def nightly_split(sequences: Sequences) -> Split:
     return Split(train=rows[sample], validation=held, test=held[:0], train_event=np.ones(len(rows), bool))
 
 
-def learned(name: str, run: Path | None, data: Path, sequences: Sequences, folder: Path) -> Arm:
+def learned(name: str, run: Path | None, data: Path, sequences: Sequences, folder: Path, *, beams: int = 20) -> Arm:
     """An arm that has learned from a longer log.
 
     Args:
@@ -100,4 +103,4 @@ def learned(name: str, run: Path | None, data: Path, sequences: Sequences, folde
     digest = f"{materials.data_hash} and {int((sequences.behavior == PURCHASE).sum())} purchases"
     materials = dataclasses.replace(materials, sequences=sequences, split=split, journey=None, data_hash=digest)
     model, _ = finetune(config, materials, folder, pretrained=run / "pretrain", progress=False)
-    return ModelArm(model, catalog_of(model, materials.catalog), n_users=sequences.n_users)
+    return ModelArm(model, catalog_of(model, materials.catalog), n_users=sequences.n_users, beams=beams)

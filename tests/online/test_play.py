@@ -8,8 +8,10 @@ from small_shop import EAGER, tiny
 
 from rclrec_mini.data.schema import CLICK, PURCHASE
 from rclrec_mini.data.sequences import Sequences
-from rclrec_mini.online.arms import EmptyArm
-from rclrec_mini.online.choice import SHOWN, ChoiceModel
+from rclrec_mini.data.shop_future import simulate_future
+from rclrec_mini.data.simulate import catalogue, preset, write_prepared
+from rclrec_mini.online.arms import EmptyArm, open_arm
+from rclrec_mini.online.choice import SHOWN, ChoiceConfig, ChoiceModel
 from rclrec_mini.online.outcomes import TYPES, stack
 from rclrec_mini.online.play import Play, lists, play
 
@@ -155,3 +157,15 @@ def test_fewer_users_are_the_first_of_more():
     for name in FIELDS[:12]:
         assert np.array_equal(getattr(found, name), getattr(many, name)[:, :40]), name
     assert stack([found]).arms == ("a",)
+
+
+@pytest.mark.slow
+def test_the_knobs_are_calibrated_for_a_plain_count(tmp_path):
+    config = preset("mini")
+    write_prepared(config, tmp_path / "shop")
+    items = catalogue(config)
+    future = simulate_future(config, items, users=3000, days=8)
+    count = open_arm("count", None, tmp_path / "shop")
+    o = play(count, future, items, ChoiceModel(ChoiceConfig(), items, future))[0].outcomes("count", {})
+    assert 0.05 < o.of("clicks").sum() / o.of("visits").sum() < 0.1
+    assert 0.1 < o.of("slate_orders").sum() / o.of("orders").sum() < 0.25
