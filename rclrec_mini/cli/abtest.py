@@ -15,6 +15,7 @@ def abtest(args: Sequence[str]) -> None:
 
     from rclrec_mini.online.abtest import ABTestConfig, run_abtest
     from rclrec_mini.online.arms import named
+    from rclrec_mini.online.report import ReportConfig
 
     @dataclass(frozen=True, kw_only=True)
     class ABTest:
@@ -29,15 +30,18 @@ def abtest(args: Sequence[str]) -> None:
         """the folder of the test; must not exist, be empty, or hold this very test"""
         workers: int = 1
         """processes that play arms side by side; 2 on two cores"""
+        report: ReportConfig
         config: Annotated[ABTestConfig, arg(name="")]
 
-    default = ABTest(data=MISSING, arms=MISSING, control=MISSING, out=MISSING, config=ABTestConfig())
+    default = ABTest(
+        data=MISSING, arms=MISSING, control=MISSING, out=MISSING, report=ReportConfig(), config=ABTestConfig()
+    )
     options = parse(abtest, ABTest, args, default=default)
     result = run_abtest(
         options.config, options.data, named(options.arms), options.out, control=options.control,
-        workers=options.workers,
+        report=options.report, workers=options.workers,
     )  # fmt: skip
     print(f"{options.out}: {options.config.users:,} users, {options.config.days} days, against {options.control}")
     for name, arm in result["arms"].items():
         lifts = {what: f"{lift['lift']:+.2%}" for what, lift in arm.get("lift", {}).items()}
-        print(f"  {name:<16} {arm['online']['orders']:.4f} orders a user {lifts.get('orders', '')}")
+        print(f"  {name:<16} {arm['per_user']['orders']:.4f} orders a user {lifts.get('orders', '')}")

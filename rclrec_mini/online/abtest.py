@@ -7,7 +7,7 @@
       outcomes/            all arms on all users (outcomes.py)
       offline.safetensors  rank (A, n) of the log's test purchases, 10 where absent; seen (n,): in the user's history
       slates.safetensors   logged slates (slates.py)
-      abtest.json          the table of arms: offline, online, true lifts over the control
+      report.json, .md     what it tells (report.py)
 
 With `retrain` the arms learn every night, each from the log and all that every arm's users have done so far
 (retrain.py): users are dealt to arms before, and the test is played in one go.
@@ -32,23 +32,20 @@ from rclrec_mini.data.sequences import Sequences, split_last_purchase
 from rclrec_mini.data.shop_future import Future, shop_of, simulate_future
 from rclrec_mini.data.simulate import catalogue
 from rclrec_mini.data.simulated_items import SimulatedItems
-from rclrec_mini.evaluation.metrics import ndcg, rank_of, recall
+from rclrec_mini.evaluation.metrics import rank_of
 from rclrec_mini.evaluation.slices import in_history
 from rclrec_mini.experiments.jobs import set_threads
 from rclrec_mini.files import InputError, check_apart, clear_leftovers, whole_file, whole_folder, write_json
 from rclrec_mini.online.arms import NAIVE_HISTORY, Arm, ModelArm, open_arm
 from rclrec_mini.online.choice import SHOWN, ChoiceConfig, ChoiceModel
-from rclrec_mini.online.lift import paired
 from rclrec_mini.online.outcomes import Outcomes, stack
 from rclrec_mini.online.play import Play, play
+from rclrec_mini.online.report import ReportConfig, write_report
 from rclrec_mini.online.retrain import play_and_retrain
-from rclrec_mini.online.slates import Slates, log_slates, truth
+from rclrec_mini.online.slates import Slates, log_slates
 from rclrec_mini.records import read_record
 from rclrec_mini.training.checkpoints import provenance
 from rclrec_mini.training.run_folder import check_same_settings
-
-KINDS = ("cannibalised", "pulled_forward", "incremental")
-MEANS = ("visits", "clicks", "orders", "revenue", "organic_orders", "cancelled", "slate_orders", *KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +83,15 @@ class World:
 
 def run_abtest(
     config: ABTestConfig, data: Path | str, arms: Mapping[str, Path | None], out: Path | str, *, control: str,
-    workers: int = 1, progress: bool = True,
+    report: ReportConfig | None = None, workers: int = 1, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """Play all arms into the folder `out`, and return what its abtest.json holds; started again, it goes on.
+    """Play all arms into the folder `out`, and return what its report.json holds; started again, it goes on.
 
     Args:
         data: a simulated shop.
         arms: their names, and the folders of their runs, None for naive rankings.
         control: the arm that the others are compared with.
+        report: how what they did is made into tests.
         workers: processes that play arms side by side.
 
     Raises:
@@ -108,6 +106,7 @@ def run_abtest(
     for run in filter(None, arms.values()):
         ModelArm.load(run, data)  # refuses a misfit before any work
     _claim(out, config, data, arms)
+    slates = None
     if config.retrain:
         outcomes = _retrained(config, data, arms, out, progress=progress)
         ranks = {name: offline_rank(open_arm(name, run, data, beams=config.beams), data) for name, run in arms.items()}
@@ -127,50 +126,10 @@ def run_abtest(
     rank, seen = np.stack(list(ranks.values())), seen_targets(data)
     with whole_file(out / "offline.safetensors") as partial:
         save_file({"rank": rank, "seen": seen}, partial)
-    result = {"control": control, "arms": table(outcomes, rank, seen, control=control)}
-    if not config.retrain:
-        for name, worth in truth(slates, outcomes.arms).items():
-            result["arms"][name]["first_visit"] = worth
-    result["made"] = {**made, **provenance()}
-    write_json(out / "abtest.json", result)
-    return result
-
-
-def table(outcomes: Outcomes, rank: np.ndarray, seen: np.ndarray, *, control: str) -> dict[str, Any]:
-    """What is known of each arm: offline metrics, means of a user online, the kinds of its slates' orders, and the true
-    lifts over the control with intervals over users. Lasting orders leave out those that cancel one after the test.
-
-    Args:
-        rank: of the log's test purchases in each arm's lists (A, n).
-        seen: whether their items are in the user's history (n,).
-    """
-    means = {name: outcomes.of(name).mean(axis=1) for name in MEANS}
-    own, found = outcomes.arm(control), {}
-    judged = {"orders": outcomes.of("orders"), "revenue": outcomes.of("revenue")}
-    judged["lasting_orders"] = judged["orders"] - outcomes.of("pulled_forward")
-    for arm, name in enumerate(outcomes.arms):
-        slate = means["slate_orders"][arm]
-        found[name] = {
-            "offline": offline_metrics(rank[arm], seen),
-            "online": {what: float(values[arm]) for what, values in means.items()},
-            "slate_orders": {kind: float(means[kind][arm] / slate) if slate else None for kind in KINDS},
-        }
-        if arm != own and outcomes.bucket is None:
-            lifts = {what: asdict(paired(values[arm], values[own])) for what, values in judged.items()}
-            found[name]["lift"] = lifts
-    return found
-
-
-def offline_metrics(rank: np.ndarray, seen: np.ndarray) -> dict[str, float]:
-    """Recall@10 and NDCG@10 of all test purchases, of those whose item is in the history, and of the others."""
-    which = {"": np.ones(len(rank), bool), "seen_": seen, "unseen_": ~seen}
-    metrics = {"recall@10": recall(rank, 10), "ndcg@10": ndcg(rank, 10)}
-    return {
-        f"{among}{name}": float(values[among_].mean())
-        for among, among_ in which.items()
-        for name, values in metrics.items()
-        if among_.any()
-    }
+    return write_report(
+        out, outcomes, control=control, rank=rank, seen=seen, slates=slates, config=report,
+        made={**made, **provenance()},
+    )  # fmt: skip
 
 
 def offline_rank(arm: Arm, data: Path) -> np.ndarray:

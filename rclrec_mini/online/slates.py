@@ -5,7 +5,7 @@ SHOWN of its m items in uniformly random order, so that every item has the chanc
 slate is worth there stands beside, as expectations of the choice model: a shop could not know it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Slates:
         shown: places in the pool of what was shown, by slot (F, SHOWN).
         slot: that was clicked (F,), -1 for none.
         order: whether the click became an order (F,).
+        incremental: whether no purchase that would have come anyhow answers to that order (F,); a shop cannot know.
         revenue: of that order (F,).
         arms: places in the pool of each arm's own slate (A, F, SHOWN), -1 where it has no item.
         clicks, orders, revenues: expected of each arm's own slate (A, F).
@@ -48,6 +49,7 @@ class Slates:
     shown: np.ndarray
     slot: np.ndarray
     order: np.ndarray
+    incremental: np.ndarray
     revenue: np.ndarray
     arms: np.ndarray
     clicks: np.ndarray
@@ -105,6 +107,7 @@ def log_slates(
         shown=shown,
         slot=choices.slot,
         order=choices.order,
+        incremental=choices.order & ~((choices.journey >= 0) & world.future.buys[person, choices.journey]),
         revenue=choices.order * price[choices.item],
         arms=np.stack([_places(pool, slate) for slate in own]),
         clicks=np.stack([click.sum(axis=1) for click, _ in expected]),
@@ -141,9 +144,3 @@ def _features(world: Play, visit: np.ndarray, pool: np.ndarray, log: Sequences) 
         found[:, :, 2] += there & (leaf[column][:, None] == leaf[pool])
     found[:, :, 1:] = np.log1p(found[:, :, 1:])
     return found * (pool >= 0)[:, :, None]
-
-
-def truth(slates: Slates, names: Sequence[str]) -> Mapping[str, dict[str, float]]:
-    """What each arm's own slates are worth, means of a visit: the numbers that estimates are held against."""
-    values = {"clicks": slates.clicks, "orders": slates.orders, "revenue": slates.revenues}
-    return {name: {what: float(value[arm].mean()) for what, value in values.items()} for arm, name in enumerate(names)}

@@ -10,7 +10,7 @@ from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
 from rclrec_mini.online.choice import SHOWN, ChoiceModel
 from rclrec_mini.online.play import Play
-from rclrec_mini.online.slates import Slates, log_slates, truth
+from rclrec_mini.online.slates import Slates, log_slates
 
 ITEMS, FUTURE = tiny(users=211)
 N = len(ITEMS.leaf)
@@ -55,6 +55,8 @@ def test_what_came_of_it_is_what_visitors_choose(slates):
     items = np.take_along_axis(slates.pool, slates.shown, axis=1)
     found = VISITORS.choose(FIRST, items, np.zeros(FUTURE.begin.shape, bool))
     assert np.array_equal(slates.slot, found.slot) and np.array_equal(slates.order, found.order)
+    buys = FUTURE.buys[FUTURE.visit_person[FIRST], found.journey] & (found.journey >= 0)
+    assert np.array_equal(slates.incremental, found.order & ~buys) and 0 < slates.incremental.sum() < slates.order.sum()
     price = ITEMS.table["price"].to_numpy()
     assert slates.revenue[slates.order] == pytest.approx(price[found.item[slates.order]])
     assert not slates.revenue[~slates.order].any() and slates.order.sum() > 5
@@ -73,12 +75,11 @@ def test_features_count_what_the_shop_knows(slates):
 
 def test_the_truth_of_an_arm_is_the_expectation_of_its_slates(slates):
     met = np.zeros(FUTURE.begin.shape, bool)
-    found = truth(slates, ("a", "b", "c"))
-    for arm, name in enumerate(found):
+    for arm in range(len(ARMS)):
         click, order = VISITORS.expected(FIRST, ARMS[arm], met)
-        assert found[name]["clicks"] == pytest.approx(click.sum() / len(FIRST))
-        assert found[name]["orders"] == pytest.approx(order.sum() / len(FIRST))
-    assert found["c"]["clicks"] < found["a"]["clicks"]
+        assert slates.clicks[arm].sum() == pytest.approx(click.sum())
+        assert slates.orders[arm].sum() == pytest.approx(order.sum())
+    assert slates.clicks[2].sum() < slates.clicks[0].sum()
 
 
 def test_a_pool_that_is_too_small_is_left_out():
