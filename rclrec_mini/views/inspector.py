@@ -8,6 +8,7 @@ inspector.page()                                            # the view without P
 """
 
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class Inspector(anywidget.AnyWidget):
     def original(self, user: int | None = None) -> list[dict[str, int | None]]:
         """A user's own history, by default of the one who is shown."""
         person = self._people[self.user if user is None else user]
-        columns = (person[name] for name in ("items", "behaviors", "timestamps"))
+        columns = person["items"], person["behaviors"], accumulate(person["timestamps"])
         journey = person["journey"] or [None] * len(person["items"])
         names = ("item", "behavior", "timestamp", "journey")
         return [dict(zip(names, event, strict=True)) for event in zip(*columns, journey, strict=True)]

@@ -34,6 +34,7 @@ from rclrec_mini.models.backbone import DecoderState
 from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Selection, chance, top_k
 from rclrec_mini.models.pointer import PointedK, Pointing
 from rclrec_mini.models.rclrec import RCLRec, token_nll
+from rclrec_mini.semantic_ids.catalog import Catalog
 
 BEAMS, LISTED = 20, 10
 Question = Mapping[str, Any]
@@ -83,7 +84,10 @@ class Engine:
         batch, codes = as_batch(question), self.catalog.codes
         history = model.encode(batch)
         pointing = point(model, batch, history)
-        selection = select(model, history, batch, pointing, question)
+        journey = torch.tensor([question.get("journey") or [0] * len(question["items"])])
+        selection = select(
+            model, history, batch, pointing, journey, name=question["selector"], k=question["k"], tau=question["tau"]
+        )
         empty = Selection(*(part[:, :0] for part in selection[:3]))
         index = selection.index[0][selection.valid[0]].tolist()
         behind, alone = (Behind(model, history, codes, chosen, pointing) for chosen in (selection, empty))
@@ -170,30 +174,47 @@ def point(model: RCLRec, batch: Batch, history: Tensor) -> Pointing | None:
     return Pointing(history.new_zeros(1, 1, 0), history.new_zeros(1, 1))
 
 
-def select(model: RCLRec, history: Tensor, batch: Batch, pointing: Pointing | None, question: Question) -> Selection:
-    """The curriculum by the question's selector, k and temperature."""
-    name, events = question["selector"], batch.mask.shape[1]
-    k, scores = min(question["k"], events), None
+def select(
+    model: RCLRec, history: Tensor, batch: Batch, pointing: Pointing | None, journey: Tensor | None, *, name: str,
+    k: int, tau: float,
+) -> Selection:  # fmt: skip
+    """The curriculum by a selector's name; `journey` (B, T) are the events that truly led to the target."""
+    k, scores = min(k, batch.mask.shape[1]), None
     if name in ("rcpm", "counting"):
         selector = copy.copy(model.selector)
-        selector.k, selector.tau = k, question["tau"]
+        selector.k, selector.tau = k, tau
         return selector(history, batch)
-    relevance = torch.arange(events, dtype=torch.float32)[None]
+    relevance = torch.arange(batch.mask.shape[1], dtype=torch.float32).expand(batch.mask.shape)
     if name == "pointer":
         relevance = pointing.log_copy[:, 0]
-        scores = relevance / question["tau"]
+        scores = relevance / tau
     elif name == "random":
         relevance = chance(batch, seed=0)
     elif name == "oracle":
-        led = torch.tensor([question.get("journey") or [0] * events], dtype=torch.bool)
-        relevance = relevance.masked_fill(~led, float("-inf"))
-    index, valid = top_k(relevance, k)
+        relevance = relevance.masked_fill(~journey.bool(), float("-inf"))
+    index, valid = top_k(relevance.masked_fill(~batch.mask, float("-inf")), k)
     return Selection(index, valid, torch.ones(index.shape), scores)
+
+
+@torch.inference_mode()
+def hits(model: RCLRec, batch: Batch, catalog: Catalog, journey: Tensor | None, *, k: int) -> dict[str, Tensor]:
+    """Which lists hold the target (B,), behind k events of each selector that the model has, and without a curriculum,
+    `none`."""
+    history = model.encode(batch)
+    pointing = None if model.pointer is None else model.pointer.next(batch, history)
+    found = {}
+    for name in ("none", *selectors(model, simulated=journey is not None)):
+        by, length = ("recent", 0) if name == "none" else (name, k)
+        chosen = select(model, history, batch, pointing, journey, name=by, k=length, tau=1.0)
+        behind = Behind(model, history, catalog.codes, chosen, pointing)
+        items, _ = beam_search(behind, batch, catalog, beams=BEAMS, k=LISTED)
+        found[name] = (items == batch.target_item[:, None]).any(1)
+    return found
 
 
 @dataclass(frozen=True)
 class Behind:
-    """A model that generates behind a prefix which was chosen for it, one sample at a time; for beam search."""
+    """A model that generates behind prefixes which were chosen for it; for beam search."""
 
     model: RCLRec
     history: Tensor
@@ -202,7 +223,7 @@ class Behind:
     pointing: Pointing | None
 
     def prefix(self, batch: Batch) -> Tensor:
-        """Codes of the prefix (1, k, L)"""
+        """Codes of the prefixes (B, k, L)"""
         return self.codes[batch.item.gather(1, self.selection.index)]
 
     def start(self, batch: Batch) -> tuple[DecoderState, Tensor]:
@@ -217,7 +238,7 @@ class Behind:
         return self.model.step(state, tokens, parents, level)
 
     def nll(self, batch: Batch) -> Tensor:
-        """-log P_gen of the target, a sum over its tokens: (1,)"""
+        """-log P_gen of the target, a sum over its tokens: (B,)"""
         prefix, target = self.prefix(batch), self.codes[batch.target_item]
         logits = self.model.backbone.decode(
             self.history, batch.mask, batch.target_behavior, prefix, self.selection.valid, target
@@ -225,7 +246,7 @@ class Behind:
         return token_nll(logits[:, -1], target).sum(-1)
 
     def log_likelihood(self, batch: Batch) -> Tensor:
-        """log P of the target as the model ranks it: (1,)"""
+        """log P of the target as the model ranks it: (B,)"""
         if self.pointing is None:
             return -self.nll(batch)
         same = (batch.item == batch.target_item[:, None])[:, None]

@@ -4,16 +4,18 @@
      levels, codes,                                    L and V
      items: {codes: [[L] x N], title: [N], ...},       the attributes that the data have
      users: [{user, items, behaviors, timestamps: [T], journey: [T] | null, target: {item, timestamp, row, seen}}, ...],
-     models: {name: {title, k, tau, selector, margin, config,
-                    tensors: {name: {shape, bits, unit, scale, data, plus: name of the tensor to be added}}}}}
+     models: {name: {title, k, tau, selector, margin, config, found: {selector: a digit a user},
+                    tensors: {name: {shape, bits, unit, scale, data, back: {bits, unit, scale, data} | absent}}}}}
 
-`seen` tells whether the T events hold the target's item. Tensors have the names of the model's state dict; those of its
-theta_0 begin with `reference.`, and in place of a selector's embeddings of users there is `selector.query`, a row for
-each exported user. Matrices are integers with a scale for each row, all else is float32, as base85 of the bytes.
+`timestamps` are the seconds that passed since the event before, of the first event those since 1970. `seen` tells
+whether the T events hold the target's item; `found`, 1 or 0, whether a model's ten best items hold it behind k events
+of each selector, and without a curriculum (`none`). Tensors have the names of the model's state dict; in place of a
+selector's embeddings of users there is `selector.query`, a row for each exported user.
 
-Half precision moves the log-probabilities of the book's models by up to 0.016, integers of 16 bits by 0.0008, mostly by
-way of embeddings and norms. So these stay exact and matrices have 16 bits. Where there is a theta_0, its matrices have
-14 bits and the model's are the differences from them in 12: no less exact, since fine-tuning moves weights little.
+A tensor is integers with a scale for each row, as base85 of the bytes. Where the model has a theta_0, it holds the way
+`back` to it, in fewer bits, since fine-tuning moves weights little. Half precision moves the log-probabilities of the
+book's models by up to 0.016; with the bits of `BITS` they move by less than 0.001. Embeddings and norms want most of
+them, and attention more than the feed-forward layers.
 """
 
 import re
@@ -29,20 +31,26 @@ from torch import Tensor
 
 from rclrec_mini.data.prepared import read_table
 from rclrec_mini.data.schema import BEHAVIORS, ITEMS
+from rclrec_mini.data.sequences import Batch
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.run import load_run
 from rclrec_mini.files import InputError, whole_file
 from rclrec_mini.models.curriculum import RCPM, journey_mask
 from rclrec_mini.models.rclrec import RCLRec
+from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.training.run_folder import finite
-from rclrec_mini.views.live.engine import default_selector
+from rclrec_mini.views.live.engine import default_selector, hits
 from rclrec_mini.views.live.page import inert
 
 FORMAT = 1
 USERS = 200
 BEGINS = "globalThis.rclrecExport = "  # of an export that is a script, for pages opened from a file
-WEIGHTS, START, CHANGE = 16, 14, 12  # bits of matrices, of theta_0's, of the differences from them
-LARGE = re.compile(r"(attention\.\w+|ffn\.\d)\.weight$|^selector\..*(query|weight)$")  # if matrices
+BITS = (  # of the tensors whose names hold a pattern: their own, and those of the way back to theta_0
+    (r"attention\.", 17, 10),
+    (r"ffn\.\d\.weight$", 15, 8),
+    (r"^selector\.", 14, 14),
+    (r"", 20, 12),
+)
 OF_THE_QUERY = ("selector.features.", "selector.user.", "selector.mlp.")  # known once the user is
 ATTRIBUTES = ("title", "category", "brand", "seller", "price")
 
@@ -66,8 +74,8 @@ def export(
     history = next(iter(models.values())).max_history
     rows = materials.split.test
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:users])
-    people = _users(materials, rows, history)
-    numbers = [person["user"] for person in people]
+    batch = materials.sequences.batch(rows, history)
+    journey = None if materials.journey is None else journey_mask(materials.journey, batch)
     return {
         "format": FORMAT,
         "title": materials.label(),
@@ -76,8 +84,11 @@ def export(
         "levels": materials.catalog.levels,
         "codes": materials.catalog.n_codes,
         "items": _items(materials),
-        "users": people,
-        "models": {name: _model(model, numbers, (titles or {}).get(name, name)) for name, model in models.items()},
+        "users": _users(batch, journey),
+        "models": {
+            name: {"title": (titles or {}).get(name, name), **_model(model, batch, materials.catalog, journey)}
+            for name, model in models.items()
+        },
     }
 
 
@@ -129,9 +140,7 @@ def _items(materials: Materials) -> dict[str, list[Any]]:
     return {"codes": materials.catalog.codes.tolist(), **known}
 
 
-def _users(materials: Materials, rows: np.ndarray, history: int) -> list[dict[str, Any]]:
-    batch = materials.sequences.batch(rows, history)
-    journey = None if materials.journey is None else journey_mask(materials.journey, batch)
+def _users(batch: Batch, journey: Tensor | None) -> list[dict[str, Any]]:
     people = []
     for i in range(len(batch)):
         exists = batch.mask[i]
@@ -141,7 +150,7 @@ def _users(materials: Materials, rows: np.ndarray, history: int) -> list[dict[st
             "user": int(batch.user[i]),
             "items": items,
             "behaviors": batch.behavior[i][exists].tolist(),
-            "timestamps": batch.timestamp[i][exists].tolist(),
+            "timestamps": np.diff(batch.timestamp[i][exists], prepend=0).tolist(),
             "journey": None if journey is None else journey[i][exists].int().tolist(),
             "target": {
                 "item": target, "timestamp": int(batch.target_timestamp[i]), "row": int(batch.row[i]),
@@ -151,20 +160,22 @@ def _users(materials: Materials, rows: np.ndarray, history: int) -> list[dict[st
     return people
 
 
-def _model(model: RCLRec, users: list[int], title: str) -> dict[str, Any]:
+def _model(model: RCLRec, batch: Batch, catalog: Catalog, journey: Tensor | None) -> dict[str, Any]:
     tensors = {name: tensor.detach().cpu().float() for name, tensor in model.state_dict().items()}
     selector, pointer = model.selector, model.pointer
     if isinstance(selector, RCPM):
         for name in [name for name in tensors if name.startswith(OF_THE_QUERY)]:
             del tensors[name]
         with torch.inference_mode():
-            tensors["selector.query"] = selector.query(torch.tensor(users, device=model.codes.device)).cpu()
+            tensors["selector.query"] = selector.query(batch.user.to(model.codes.device)).cpu()
+    k = getattr(selector, "k", 0)
+    found = hits(model, batch, catalog, journey, k=k)
     return {
-        "title": title,
-        "k": getattr(selector, "k", 0),
+        "k": k,
         "tau": getattr(selector, "tau", 1.0),
         "selector": default_selector(model),
         "margin": model.loss.margin,
+        "found": {name: "".join(str(int(one)) for one in hit) for name, hit in found.items()},
         "config": {
             "backbone": asdict(model.backbone.config),
             "pointer": None if pointer is None else asdict(pointer.config),
@@ -174,36 +185,29 @@ def _model(model: RCLRec, users: list[int], title: str) -> dict[str, Any]:
 
 
 def packed(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
-    """Tensors by name, coded; those that are differences from theta_0 stand after it."""
-    kept, stands_for = {}, {}
-    for name in sorted(tensors, key=lambda name: not name.startswith("reference.")):
-        start = name.replace("backbone.", "reference.", 1)
-        if tensors[name].dim() < 2 or not LARGE.search(name):
-            kept[name] = floats(tensors[name])
-        elif start == name or start not in tensors:
-            bits = WEIGHTS if start not in tensors else START
-            kept[name], stands_for[name] = integers(tensors[name], bits)
-        else:
-            kept[name], _ = integers(tensors[name] - stands_for[start], CHANGE)
-            kept[name]["plus"] = start
+    """Tensors by name, coded; those of theta_0, `reference.`, as the way back to them from those of `backbone.`."""
+    kept = {}
+    for name, values in tensors.items():
+        if name.startswith("reference."):
+            continue
+        bits, bits_back = next(bits for pattern, *bits in BITS if re.search(pattern, name))
+        coded, stands_for = integers(values, bits)
+        kept[name] = {"shape": list(values.shape), **coded}
+        start = tensors.get(re.sub(r"^backbone\.", "reference.", name), values)
+        if start is not values:
+            kept[name]["back"], _ = integers(start - stands_for, bits_back)
     return kept
 
 
-def floats(values: Tensor) -> dict[str, Any]:
-    """A tensor as it is."""
-    return {"shape": list(values.shape), "bits": 32, "data": _text(values.numpy().astype("<f4"))}
-
-
 def integers(values: Tensor, bits: int) -> tuple[dict[str, Any], Tensor]:
-    """A matrix as integers of so many bits, packed without gaps, times the scale of their row, which is an integer of
-    16 bits times `unit`; and what they stand for."""
+    """A tensor as integers of so many bits, packed without gaps, times the scale of their row, which is an integer of
+    16 bits times `unit`; and what they stand for. A vector is one row."""
     scale = values.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
     unit = (scale.max() / (2**16 - 1)).clamp(min=torch.finfo(torch.float32).tiny)
     steps = (scale / unit).ceil().clamp(1, 2**16 - 1)
     whole = (values / (steps * unit)).round()
     bytes_ = whole.numpy().astype(">i4").view(np.uint8).reshape(-1, 4)
     coded = {
-        "shape": list(values.shape),
         "bits": bits,
         "unit": unit.item(),
         "scale": _text(steps.numpy().astype("<u2")),

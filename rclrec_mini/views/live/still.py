@@ -7,48 +7,34 @@ from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
+from rclrec_mini.data.schema import PURCHASE
+from rclrec_mini.views.figures import MARKS
 from rclrec_mini.views.style import INK, PALETTE
 
-WIDTH, HEIGHT, BAR = 740, 132, 70
-CHOSEN, TRUE, BOUGHT = PALETTE[0], PALETTE[1], PALETTE[3]
-MARKS = (  # of click, favorite, cart, purchase, as in js/dom.js
-    (INK, '<circle r="4"/>'),
-    (PALETTE[4], '<path d="M0-6 5 0 0 6-5 0Z"/>'),
-    (PALETTE[2], '<rect x="-4.5" y="-4.5" width="9" height="9" rx="1"/>'),
-    (BOUGHT, '<path d="M0-7 2-2 7-2 3 1 4 6 0 3-4 6-3 1-7-2-2-2Z"/>'),
-)
+HUES = INK, PALETTE[4], PALETTE[2], PALETTE[3]  # of click, favorite, cart, purchase
+CHOSEN, TRUE = PALETTE[:2]
 
 
 def still(exported: Mapping[str, Any], question: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
-    """HTML of a figure: an SVG of the history with p, the chosen and the true events, and a sentence."""
+    """HTML of one answer: the history with p as bars, the chosen and the true events, and a sentence."""
     events, chosen = len(question["items"]), answer["selected"]
-    step = WIDTH / (events + 1)
     p = answer["p"] or [float(t in chosen) for t in range(events)]
-    largest = max([*p, 1e-9])
-    columns = [
-        _column(step * (t + 0.5), BAR * p[t] / largest, question["behaviors"][t], step,
-                chosen=t in chosen, true=bool(question["journey"] and question["journey"][t]))
-        for t in range(events)
-    ]  # fmt: skip
-    columns.append(_column(step * (events + 0.5), 0, 3, step, chosen=False, true=False))
-    words = escape(caption(exported, question, answer))
-    return (
-        f'<figure class="rl-still"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">'
-        f"{''.join(columns)}</svg><figcaption>{words}</figcaption></figure>"
-    )
-
-
-def _column(x: float, height: float, behavior: int, step: float, *, chosen: bool, true: bool) -> str:
-    hue, shape = MARKS[behavior if behavior < len(MARKS) else 0]
-    width, opacity = 0.6 * step, 1 if chosen else 0.45
-    bar = f'<rect x="{-width / 2:.1f}" y="{BAR + 8 - height:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    tick = f'<rect x="{-width / 2:.1f}" y="114" width="{width:.1f}" height="4" fill="{TRUE}"/>' if true else ""
-    return (
-        f'<g transform="translate({x:.1f} 0)">{bar} fill="{CHOSEN if chosen else INK}" opacity="{opacity}"/>'
-        f'<g fill="{hue}" transform="translate(0 96)">{shape}</g>{tick}</g>'
-    )
+    kinds = np.array([*question["behaviors"], PURCHASE])
+    led = np.flatnonzero(question["journey"] or [])
+    most = max([*p, 1e-9])
+    figure, axes = plt.subplots(figsize=(8, 1.8), layout="constrained")
+    axes.bar(range(events), p, color=[CHOSEN if t in chosen else f"{INK}77" for t in range(events)])
+    for kind, (hue, mark) in enumerate(zip(HUES, MARKS, strict=True)):
+        places = np.flatnonzero(kinds == kind)
+        axes.scatter(places, [-0.15 * most] * len(places), color=hue, marker=mark, s=24)
+    axes.bar(led, -0.05 * most, bottom=-0.3 * most, color=TRUE)
+    axes.set_axis_off()
+    plt.close(figure)
+    return picture(figure, caption(exported, question, answer))
 
 
 def caption(exported: Mapping[str, Any], question: Mapping[str, Any], answer: Mapping[str, Any]) -> str:

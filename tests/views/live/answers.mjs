@@ -6,7 +6,9 @@ const engine = createEngine(JSON.parse(readFileSync(process.argv[3])));
 const answers = JSON.parse(readFileSync(0)).map((question) => {
   try {
     const answer = engine.answer(question);
-    return { ...answer, states: Array.from(engine.read(question).states), selectors: engine.selectors(question.model) };
+    const list = engine.list(question);
+    return { ...answer, list, states: Array.from(engine.read(question).states),
+      selectors: engine.selectors(question.model) };
   } catch (error) {
     return { error: error.message };
   }

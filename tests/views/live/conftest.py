@@ -17,7 +17,7 @@ from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import PointingConfig, RCLRecConfig, finetuning_rclrec, pretraining_rclrec
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.pointer import PointerConfig
-from rclrec_mini.models.rclrec import RCLRec
+from rclrec_mini.models.rclrec import LossConfig, RCLRec
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 BACKBONE = BackboneConfig(
@@ -57,6 +57,12 @@ def materials(tmp_path_factory) -> Materials:
 @pytest.fixture(scope="session")
 def models(materials) -> dict[str, RCLRec]:
     return {name: random_model(config, materials) for name, config in SIZES.items()}
+
+
+@pytest.fixture(scope="session")
+def unjudged(materials) -> RCLRec:
+    """One that was trained without the quality loss, and so keeps no theta_0."""
+    return random_model(replace(SIZES["literal"], loss=LossConfig(lambda_qual=0.0)), materials)
 
 
 def random_model(config: RCLRecConfig, materials: Materials) -> RCLRec:

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def of(person: Mapping[str, Any], **asked: Any) -> dict[str, Any]:
     """The question about a user of the export as they are."""
     target = person["target"]
     return {
-        "user": person["user"], **{name: person[name] for name in COLUMNS}, "target": target["item"],
+        "user": person["user"], **{name: person[name] for name in COLUMNS},
+        "timestamps": list(accumulate(person["timestamps"])), "target": target["item"],
         "row": target["row"], "k": 4, "tau": 0.5, **asked,
     }  # fmt: skip
 
@@ -62,7 +64,9 @@ def by_node(node: str, exported: Path, asked: list[dict[str, Any]], engine: Path
     command = [node, Path(__file__).with_name("answers.mjs"), engine, exported]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    answers = json.loads(done.stdout)
+    assert all(answer["list"] == answer["with"]["top"] for answer in answers if "error" not in answer)
+    return answers
 
 
 @torch.inference_mode()

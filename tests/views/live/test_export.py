@@ -2,14 +2,16 @@
 
 import json
 import subprocess
+from itertools import accumulate
 
 import pytest
 import torch
-from questions import COLUMNS
+from questions import COLUMNS, of
 
 from rclrec_mini.files import InputError
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 from rclrec_mini.views.live.bundle import JS
+from rclrec_mini.views.live.engine import Engine
 from rclrec_mini.views.live.export import export, write_export
 
 
@@ -26,12 +28,25 @@ def test_users_are_test_targets_with_their_history(exported, models, materials):
         assert person["target"]["item"] == materials.sequences.item[row]
         first = row - len(person["items"])
         assert person["items"] == materials.sequences.item[first:row].tolist()
-        assert person["timestamps"] == materials.sequences.timestamp[first:row].tolist()
+        assert list(accumulate(person["timestamps"])) == materials.sequences.timestamp[first:row].tolist()
         assert person["journey"] == (materials.journey[first:row] == materials.journey[row]).int().tolist()
         assert person["target"]["seen"] == (person["target"]["item"] in person["items"])
         assert {len(person[name]) for name in COLUMNS} == {len(person["items"])}
     assert export(models, materials, users=29) == exported
     assert len(export(models, materials, users=10_000)["users"]) == len(materials.split.test)
+
+
+def test_what_each_selector_finds_is_what_the_engine_answers(exported, models, materials):
+    engine = Engine(models, materials)
+    for name, model in exported["models"].items():
+        assert model["found"].keys() == {"none", *engine.selectors(name)}
+        assert {len(digits) for digits in model["found"].values()} == {29}
+        for place, person in list(enumerate(exported["users"]))[::5]:
+            for selector, digits in model["found"].items():
+                by, k = ("recent", 0) if selector == "none" else (selector, model["k"])
+                top = engine.answer(of(person, model=name, selector=by, k=k))["with"]["top"]
+                assert digits[place] == str(int(person["target"]["item"] in [one["item"] for one in top]))
+    assert len({digits for model in exported["models"].values() for digits in model["found"].values()}) > 5
 
 
 def test_items_have_the_attributes_of_the_data(exported, materials):
@@ -61,11 +76,12 @@ def test_the_page_reads_the_weights_that_the_models_have(node, exported, models,
             wanted["selector.query"] = model.selector.query(users)
         assert wanted.keys() == tensors.keys()
         for key, value in wanted.items():
-            largest = value.abs().amax(-1, keepdim=True).expand_as(value).flatten()
-            exact = exported["models"][name]["tensors"][key]["bits"] == 32
-            away = (torch.tensor(tensors[key]) - value.flatten()).abs() / largest.clamp(min=1e-9)
-            assert away.max() < (1e-7 if exact else 1e-4), key
-            assert exact or value.dim() == 2
+            coded = exported["models"][name]["tensors"][key.replace("reference.", "backbone.")]
+            own = wanted[key.replace("reference.", "backbone.")]
+            coded, moved = (coded, value) if own is value else (coded["back"], value - own)
+            step = moved.abs().amax(-1, keepdim=True) / (2 ** (coded["bits"] - 1) - 1) + coded["unit"]
+            away = (torch.tensor(tensors[key]).view(value.shape) - value).abs()
+            assert (away <= 0.52 * step + 1e-7 * value.abs()).all(), key
         left = model.state_dict().keys() - tensors.keys()
         assert all(key.startswith(("selector.features.", "selector.user.", "selector.mlp.")) for key in left)
 

@@ -11,7 +11,7 @@ from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import RCLRecConfig
 from rclrec_mini.experiments.shared import lesson, shop, stage_two
-from rclrec_mini.experiments.tables import REPAIRED
+from rclrec_mini.experiments.tables import GENTLE, REPAIRED
 from rclrec_mini.files import InputError
 from rclrec_mini.views.live.engine import Engine
 from rclrec_mini.views.live.export import export, write_export
@@ -51,7 +51,7 @@ def test_trained_models_of_the_books_sizes(node, tmp_path, monkeypatch):
     configs = {
         "literal": lesson(fast=True),
         "repaired": lesson(fast=True).with_model(loss=REPAIRED, prefix_share=0.5, selector="counting"),
-        "pointing": lesson("pointing", fast=True),
+        "pointing": lesson("pointing", fast=True).with_model(selector="pointer", loss=GENTLE),
     }
     models = {name: stage_two(config, materials)[0] for name, config in configs.items()}
     write_export(tmp_path / "live.json", export(models, materials))

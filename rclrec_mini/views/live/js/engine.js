@@ -9,7 +9,8 @@ import { weights } from "./weights.js";
 const BEAMS = 20;
 const LISTED = 10;
 
-// {answer(question), selectors(model), read(question), exported}; what a question and its answer are, engine.py says.
+// {answer(question), list(question), selectors(model), read(question), exported}; what a question and its answer are,
+// engine.py says.
 export function createEngine(exported) {
   const codes = exported.items.codes;
   const tree = trie(codes);
@@ -54,24 +55,39 @@ export function createEngine(exported) {
     return rcpmScores(rcpm, q, events, states, behaviors);
   }
 
-  function answer(question) {
-    const model = modelOf(question.model);
-    check(question, selectors(question.model), model.backbone.config, codes.length, exported.behaviors.length);
-    const { items, selector, k, tau, target = null } = question;
+  // What a question's selector takes of the history: logits of its p or null, columns, and the prefix that they make.
+  function chosen(question) {
+    const { backbone } = modelOf(question.model);
+    check(question, selectors(question.model), backbone.config, codes.length, exported.behaviors.length);
+    const { items, selector, k } = question;
     const found = read(question);
     const logits = scores(question, found);
     const relevance = logits ?? FIXED[selector]({ ...question, length: items.length });
     const selected = relevance ? topK(relevance, k) : [];
     const prefix = selected.map((t) => codes[items[t]]);
-    const prefixed = prefix.length ? found.generate(prefix) : found.plain;
+    return { found, logits, selected, prefix };
+  }
+
+  // The ten best items alone, behind what is chosen: a third of the work.
+  function list(question) {
+    const { found, prefix } = chosen(question);
+    return prefix.length ? found.generate(prefix).top : found.plain().top;
+  }
+
+  function answer(question) {
+    const { found, logits, selected, prefix } = chosen(question);
+    const { backbone, reference, margin } = modelOf(question.model);
+    const { items, tau, target = null } = question;
+    const plain = found.plain();
+    const prefixed = prefix.length ? found.generate(prefix) : plain;
     const same = items.flatMap((item, t) => (item === target ? [t] : []));
     const logp = (begin) => {
       if (target === null) return null;
-      const generated = logLikelihood(model.backbone, begin, codes[target]);
+      const generated = logLikelihood(backbone, begin, codes[target]);
       return found.pointing ? mix(found.pointing, generated, same) : generated;
     };
-    const nll = (backbone, begin) => -logLikelihood(backbone, begin, codes[target]) / tree.levels;
-    const base = model.reference && target !== null ? nll(model.reference, found.reference) : null;
+    const nll = (weights, begin) => -logLikelihood(weights, begin, codes[target]) / tree.levels;
+    const base = reference && target !== null ? nll(reference, found.reference()) : null;
     return {
       p: logits && Array.from(softmax(logits.map((score) => score / tau))),
       selected,
@@ -79,14 +95,14 @@ export function createEngine(exported) {
       gate: found.pointing && -Math.expm1(found.pointing.logRest),
       copy: found.pointing && Array.from(softmax(found.pointing.logCopy.slice())),
       with: { top: prefixed.top, target: logp(prefixed.begin) },
-      without: { top: found.plain.top, target: logp(found.plain.begin) },
+      without: { top: plain.top, target: logp(plain.begin) },
       base,
-      gain: base === null ? null : base - nll(model.backbone, prefixed.begin),
-      margin: model.margin,
+      gain: base === null ? null : base - nll(backbone, prefixed.begin),
+      margin,
     };
   }
 
-  return { answer, selectors, read, exported };
+  return { answer, list, selectors, read, exported };
 }
 
 // The weights of an exported model with the configs beside them.
@@ -97,7 +113,8 @@ function load({ tensors, config, margin }) {
   return { backbone, reference, selector, pointer, margin };
 }
 
-// What a model makes of a history: `plain` is what it generates without a prefix, and generate(prefix) behind one.
+// What a model makes of a history: generate(prefix) is what it writes behind one, plain() without one, and reference()
+// where theta_0 starts from.
 function reading({ backbone, reference, pointer }, events, tree, purchase) {
   const states = encode(backbone, events.codes, events.behaviors);
   const pointing = pointer && point(pointer, events, states, purchase, backbone.config.behaviors);
@@ -107,8 +124,14 @@ function reading({ backbone, reference, pointer }, events, tree, purchase) {
     const search = { begin, step: next, tree, width: BEAMS, count: LISTED, pointing, events: events.codes };
     return { begin, top: beamSearch(search) };
   }
-  const old = reference && start(reference, encode(reference, events.codes, events.behaviors), purchase, []);
-  return { events, states, pointing, generate, plain: generate([]), reference: old };
+  const old = () => start(reference, encode(reference, events.codes, events.behaviors), purchase, []);
+  return { events, states, pointing, generate, plain: once(() => generate([])), reference: once(old) };
+}
+
+// A function that works once and then remembers.
+function once(work) {
+  let found;
+  return () => (found ??= work());
 }
 
 function check({ items, behaviors, timestamps, journey, target, selector, k, tau }, known, config, n, kinds) {

@@ -3,11 +3,13 @@
 
 let inserted = 0;
 
-// The user's own history.
+// The user's own history; a timestamp of the export counts from the event before.
 export function original({ items, behaviors, timestamps, journey }) {
-  return items.map((item, t) => ({
-    id: `e${t}`, from: t, item, behavior: behaviors[t], time: timestamps[t], journey: journey ? journey[t] : null,
-  }));
+  let time = 0;
+  return items.map((item, t) => {
+    time += timestamps[t];
+    return { id: `e${t}`, from: t, item, behavior: behaviors[t], time, journey: journey ? journey[t] : null };
+  });
 }
 
 export function remove(events, id) {

@@ -39,7 +39,7 @@ function sent(model) {
 // Answers from the page. Whoever looks at many users has an engine aside, for each keeps what it last read.
 function inPage(exported) {
   const [engine, aside] = [createEngine(exported), createEngine(exported)];
-  return { answer: engine.answer, look: aside.answer, selectors: engine.selectors };
+  return { answer: engine.answer, list: aside.list, selectors: engine.selectors };
 }
 
 // Answers from Python, as promises.
@@ -58,7 +58,7 @@ function inKernel(model, selectors) {
     waiting.set(asked, { resolve, reject });
     model.send({ kind: "question", id: asked, question });
   });
-  return { answer, look: answer, selectors: (name) => selectors[name] };
+  return { answer, list: async (question) => (await answer(question)).with.top, selectors: (name) => selectors[name] };
 }
 
 function inspector(root, model, exported, engine) {
@@ -150,7 +150,7 @@ function inspector(root, model, exported, engine) {
     of ? `Model ${exported.models[of].title}` : selector ? `Selector ${selectorName(selector)}`
       : k !== undefined ? `k = ${k}` : `τ = ${tau.toFixed(2)}`;
 
-  const picker = userPicker(exported, { ask: engine.look, question, selectors: engine.selectors, act });
+  const picker = userPicker(exported, { list: engine.list, question, selectors: engine.selectors, act });
   const panel = controls(exported, engine.selectors, act);
   const line = timeline(act);
   const card = eventCard(act);

@@ -103,12 +103,17 @@ function kinds({ answer, exported, chosen, target }) {
     `${after} of the ten places with the curriculum and ${before} without.`;
 }
 
-// The gain of eq. 7 and 8 against the margin.
-export function gainWords({ gain, margin }) {
-  if (gain === null) return "";
-  const side = gain < 0 ? "the prefix makes the purchase less likely than the frozen model had it"
-    : gain < margin ? "less than the margin, so the quality loss asks for more" : "above the margin, the quality loss is content";
-  return `Gain ${signed(gain)} nats a token, margin ${margin.toFixed(2)}: ${side}.`;
+// What is held against the margin, in nats a token, and in words: the gain of eq. 7 and 8; of a model that keeps no
+// theta_0, since it was trained without the quality loss, the change against itself without a prefix.
+export function gainOf({ answer, exported }) {
+  const { gain, margin, gate } = answer;
+  const value = gain ?? (answer.with.target - answer.without.target) / exported.levels;
+  const named = gain === null ? "Change" : gate === null ? "Gain" : "Gain of what is generated";
+  const than = gain === null ? "without it" : "to the frozen model";
+  const loss = gain === null ? "" : value < margin ? ", so the quality loss asks for more" : ", the quality loss is content";
+  const side = value < 0 ? `the prefix makes the purchase less likely than it was ${than}`
+    : `${value < margin ? "less than" : "above"} the margin${loss}`;
+  return { value, words: `${named} ${signed(value)} nats a token, margin ${margin.toFixed(2)}: ${side}.` };
 }
 
 // Everything in one text, for a reader who cannot see the picture.
@@ -125,7 +130,7 @@ export function summary(view) {
     chosen.length ? `The curriculum by ${selectorName(state.selector)}, the last next to the purchase: ${chosen.join("; ")}.` : "",
     `${words}. ${where} ${why(view)}`,
     `First of the list: ${best.join(", ")}.`,
-    gainWords(answer),
+    gainOf(view).words,
   ].filter(Boolean).join(" ");
 }
 

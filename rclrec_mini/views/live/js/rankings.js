@@ -1,7 +1,7 @@
 // What the choice does: the curriculum in its order with its tokens, the ten best items without it and with it, and the
 // gain against the margin of the quality loss.
 import { assign, h, mark, s } from "./dom.js";
-import { gainWords, itemName, percent, place, signed } from "./inspector_words.js";
+import { gainOf, itemName, percent, place, signed } from "./inspector_words.js";
 
 const GAUGE = 2; // nats a token at either end
 
@@ -93,16 +93,16 @@ function slopes({ person, answer }) {
     style: `--rows: ${rows}` }, lines);
 }
 
-function gauge({ answer, person }) {
-  const { gain, margin } = answer;
+function gauge({ answer, exported }) {
+  const { margin, gate } = answer;
   const [before, after] = [answer.without.target, answer.with.target];
+  const { value: gain, words: told } = gainOf({ answer, exported });
   const ln = (value) => value.toFixed(2).replace("-", "−");
   const words = h("p", {}, "ln P of the purchase: ", h("b", {}, ln(before)), " without, ", h("b", {}, ln(after)), " with, ",
-    h("b", {}, signed(after - before)), answer.gate === null ? "." : `. The pointer takes g = ${percent(answer.gate)} of the mass.`);
-  if (gain === null) return [words];
+    h("b", {}, signed(after - before)), gate === null ? "." : `. The pointer takes g = ${percent(gate)} of the mass.`);
   const x = (value) => 50 + (50 * Math.max(-GAUGE, Math.min(GAUGE, value))) / GAUGE;
   const [low, high] = [Math.min(x(0), x(gain)), Math.max(x(0), x(gain))];
-  const picture = s("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": gainWords(answer) },
+  const picture = s("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": told },
     s("rect", { class: "rl-hinge", x: 0, y: 1, width: x(margin), height: 8 }),
     s("rect", { class: gain < 0 ? "rl-loss" : gain < margin ? "rl-small" : "rl-won", x: low, y: 3, width: Math.max(high - low, 0.4), height: 4 }),
     s("line", { class: "rl-zero", x1: 50, x2: 50, y1: 0, y2: 10 }),
@@ -110,5 +110,5 @@ function gauge({ answer, person }) {
   const label = (value, text, attributes = {}) => h("span", { style: `--at: ${x(value)}%`, ...attributes }, text);
   const scale = h("div", { class: "rl-scale", "aria-hidden": "true" }, label(-GAUGE, `−${GAUGE} nats a token`), label(0, "0"),
     label(margin, "m", { class: "rl-m" }), label(GAUGE, `+${GAUGE}`));
-  return [words, h("div", { class: "rl-gauge" }, picture, scale), h("p", { class: "rl-gain-words" }, gainWords(answer))];
+  return [words, h("div", { class: "rl-gauge" }, picture, scale), h("p", { class: "rl-gain-words" }, told)];
 }

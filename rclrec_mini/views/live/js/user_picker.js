@@ -1,34 +1,36 @@
-// Who is shown: search, the next, one at random, and only those that fit a filter. Most filters ask the model about a
-// user, so users are looked at one after another in idle moments, from the one that is shown on.
+// Who is shown: search, the next, one at random, and only those that fit a filter. Most filters ask what a list holds.
+// The export knows it for each model as it was trained; with another k the model is asked, user by user from the one who
+// is shown on, in idle moments, and once.
 import { combobox, holds } from "./combobox.js";
 import { button, h } from "./dom.js";
 import { itemName, place, selectorName } from "./inspector_words.js";
 
-// What of a user each filter asks: `here` {with, without} is whether the lists hold the purchase, `there` by the other
-// selector; `person` alone where no model is needed.
+// What each filter asks of a user: whether the list behind the curriculum holds the purchase, the one without, the one
+// by the other selector.
 const FILTERS = {
   all: { text: "all users", fits: () => true },
-  finds: { text: "the curriculum finds it", fits: ({ here }) => here.with && !here.without },
-  misleads: { text: "the curriculum misleads", fits: ({ here }) => !here.with && here.without },
-  hits: { text: "only hits", fits: ({ here }) => here.with },
-  misses: { text: "only misses", fits: ({ here }) => !here.with },
-  disagree: { text: "two selectors disagree", fits: ({ here, there }) => here.with !== there.with },
-  unseen: { text: "the item bought is new", fits: ({ person }) => !person.target.seen },
+  finds: { text: "the curriculum finds it", asks: ["with", "without"], fits: (person, behind, alone) => behind && !alone },
+  misleads: { text: "the curriculum misleads", asks: ["with", "without"], fits: (person, behind, alone) => !behind && alone },
+  hits: { text: "only hits", asks: ["with"], fits: (person, behind) => behind },
+  misses: { text: "only misses", asks: ["with"], fits: (person, behind) => !behind },
+  disagree: { text: "two selectors disagree", asks: ["with", "other"], fits: (person, behind, other) => behind !== other },
+  unseen: { text: "the item bought is new", fits: ({ target }) => !target.seen },
 };
-const ALONE = ["all", "unseen"];
 const SLICE = 12; // ms at work before the page gets its turn
+const PATIENCE = 150; // ms before the work begins: a slider may still be moving
 
-// ask(question) answers it or promises to; question(person, changes) is the one of the controls about another user;
-// act.user(user, words)
-export function userPicker(exported, { ask, question, selectors, act }) {
+// list(question) answers it with ten items or promises to; question(person, changes) is the one of the controls about
+// another user; act.user(user, words)
+export function userPicker(exported, { list, question, selectors, act }) {
   const people = exported.users;
+  const places = new Map(people.map((person, i) => [person, i]));
+  const found = new Map(); // "model selector k" -> of users who were asked about: does the list hold the purchase?
   let view = null;
   let filter = "all";
   let rival = null;
   let sweep = 0; // the number of the sweep that is valid
   let key = "";
   let since = performance.now(); // when the page last had its turn
-  const found = new Map(); // user -> does it fit; for this key
 
   const search = combobox({
     label: "Search a user by number or by what was bought", placeholder: "search …",
@@ -41,11 +43,12 @@ export function userPicker(exported, { ask, question, selectors, act }) {
     Object.entries(FILTERS).map(([name, { text }]) => h("option", { value: name }, text)));
   const others = h("select", { "aria-label": "the other selector", hidden: true, on: { change: () => set(filter, others.value) } });
   const told = h("span", { class: "rl-told", role: "status" });
+  const progress = h("progress", { max: people.length, hidden: true, "aria-label": "users looked at" });
   const el = h("div", { class: "rl-picker" },
     h("span", { class: "rl-join" }, button("‹", () => go(-1), { "aria-label": "previous user" }), shown,
       button("›", () => go(1), { "aria-label": "next user" })),
     button("random", () => go(0)), search.el,
-    h("label", { class: "rl-filter" }, h("span", {}, "show"), filters, others), told);
+    h("label", { class: "rl-filter" }, h("span", {}, "show"), filters, others), progress, told);
 
   function update(next) {
     view = next;
@@ -57,15 +60,15 @@ export function userPicker(exported, { ask, question, selectors, act }) {
     if (!rest.includes(rival)) rival = rest.includes("recent") ? "recent" : rest[0];
     others.value = rival;
     others.hidden = filter !== "disagree";
-    const { model, selector, k, tau } = view.state;
-    const now = JSON.stringify([filter, rival, model, selector, k, selector === "random" || tau]);
+    const { model, selector, k } = view.state;
+    const now = JSON.stringify([filter, filter === "disagree" && rival, model, selector, k]);
     if (now !== key) restart(now);
   }
 
   function set(name, other = rival) {
     [filter, rival] = [name, other];
     update(view);
-    if (filter !== "all") land();
+    land();
   }
 
   // If the user who is shown does not fit, the next who does.
@@ -73,12 +76,46 @@ export function userPicker(exported, { ask, question, selectors, act }) {
     if (!(await fits(view.person))) go(1);
   }
 
+  // What one of a filter's words asks for: {model, selector, k}; without a curriculum the selector does not matter.
+  function asked(word) {
+    const { model, selector, k } = view.state;
+    const by = { with: selector, other: rival, without: "none" }[word];
+    return k === 0 || by === "none" ? { model, selector: "none", k: 0 } : { model, selector: by, k };
+  }
+
+  // Does the list hold the purchase? undefined: nobody knows yet.
+  function known(person, { model, selector, k }) {
+    const { found: shipped, k: own } = exported.models[model];
+    if (shipped[selector] && (selector === "none" || k === own)) return shipped[selector][places.get(person)] === "1";
+    return found.get(`${model} ${selector} ${k}`)?.get(person);
+  }
+
+  async function learn(person, { model, selector, k }) {
+    const words = `${model} ${selector} ${k}`;
+    if (!found.has(words)) found.set(words, new Map());
+    const by = selector === "none" ? view.state.selector : selector;
+    const top = await list(question(person, { model, selector: by, k }));
+    found.get(words).set(person, place({ top }, person.target.item) !== null);
+  }
+
+  // Does a user fit the filter? undefined: nobody knows yet.
+  function verdict(person) {
+    const { asks = [], fits } = FILTERS[filter];
+    const answers = asks.map((word) => known(person, asked(word)));
+    return answers.includes(undefined) ? undefined : fits(person, ...answers);
+  }
+
+  async function fits(person) {
+    for (const word of FILTERS[filter].asks ?? []) {
+      if (known(person, asked(word)) === undefined) await learn(person, asked(word));
+    }
+    return verdict(person);
+  }
+
   function restart(now) {
     key = now;
-    found.clear();
     sweep += 1;
-    told.textContent = filter === "all" ? count(people.length) : "looking …";
-    if (filter !== "all") setTimeout(() => sweepAll(sweep), 300); // a slider may still be moving
+    if (tell()) setTimeout(sweepAll, PATIENCE, sweep);
   }
 
   async function sweepAll(mine) {
@@ -91,20 +128,15 @@ export function userPicker(exported, { ask, question, selectors, act }) {
     if (mine === sweep) tell();
   }
 
+  // Tell how many fit of those who are known; how many are left to ask about.
   function tell() {
-    const fit = [...found.values()].filter(Boolean).length;
-    told.textContent = found.size < people.length ? `${fit} of ${found.size} so far` : `${fit} of ${count(people.length)}`;
-  }
-
-  async function fits(person) {
-    const asked = key;
-    if (found.has(person.user)) return found.get(person.user);
-    let known = { person };
-    if (!ALONE.includes(filter)) known = { ...known, here: await looked(person, {}) };
-    if (filter === "disagree") known.there = await looked(person, { selector: rival });
-    const answer = FILTERS[filter].fits(known);
-    if (asked === key) found.set(person.user, answer);
-    return answer;
+    const verdicts = people.map(verdict).filter((one) => one !== undefined);
+    const fit = verdicts.filter(Boolean).length;
+    const left = people.length - verdicts.length;
+    told.textContent = left ? `${fit} of ${verdicts.length} so far` : filter === "all" ? count(fit) : `${fit} of ${count(people.length)}`;
+    progress.hidden = !left;
+    progress.value = verdicts.length;
+    return left;
   }
 
   // Now and then give the page its turn; says whether it did.
@@ -113,12 +145,6 @@ export function userPicker(exported, { ask, question, selectors, act }) {
     await new Promise((resume) => setTimeout(resume, 8));
     since = performance.now();
     return true;
-  }
-
-  async function looked(person, changes) {
-    const answer = await ask(question(person, changes));
-    const { item } = person.target;
-    return { with: place(answer.with, item) !== null, without: place(answer.without, item) !== null };
   }
 
   // The next user who fits in a direction; 0: one at random.
@@ -131,11 +157,8 @@ export function userPicker(exported, { ask, question, selectors, act }) {
       const person = people[(((start + i * step) % n) + n) % n];
       await breathe();
       if (mine !== go.last) return;
-      if (!(await fits(person))) continue;
-      act.user(person.user, `User ${person.user}`);
-      return;
+      if (await fits(person)) return act.user(person.user, `User ${person.user}`);
     }
-    told.textContent = "nobody fits";
   }
   return { el, update };
 }

@@ -19,11 +19,6 @@ export function bytes(text) {
   return new DataView(view.buffer, 0, text.length - groups);
 }
 
-function floats(text) {
-  const view = bytes(text);
-  return Float32Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
-}
-
 // Integers of so many bits, with a sign, that lie one after the other without gaps, times the scale of their row.
 function integers({ data, bits, scale, unit }, size) {
   const view = bytes(data);
@@ -39,14 +34,14 @@ function integers({ data, bits, scale, unit }, size) {
   return values;
 }
 
-// All tensors by name; with `plus`, one is to be added to that one, which stands before it.
+// All tensors by name, those of theta_0 as well, to which there is a way back from the backbone's.
 export function arrays(tensors) {
   const found = {};
   for (const [name, tensor] of Object.entries(tensors)) {
     const size = tensor.shape.reduce((product, n) => product * n, 1);
-    const values = tensor.bits === 32 ? floats(tensor.data) : integers(tensor, size);
-    if (tensor.plus) found[tensor.plus].forEach((value, i) => { values[i] += value; });
+    const values = integers(tensor, size);
     found[name] = values;
+    if (tensor.back) found[name.replace("backbone", "reference")] = integers(tensor.back, size).map((way, i) => values[i] + way);
   }
   return found;
 }
