@@ -56,8 +56,7 @@ from rclrec_mini import views
 from rclrec_mini.data.schema import CART
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.shared import lesson, shop, stage_two
-from rclrec_mini.experiments.tables import REPAIRED
-from rclrec_mini.models.rclrec import LossConfig
+from rclrec_mini.experiments.tables import GENTLE, REPAIRED
 
 FAST = bool(os.environ.get("RCLREC_FAST"))  # hardly any training
 
@@ -66,8 +65,7 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # hardly any training
 #
 # The paper's, to the letter. Ours with all repairs: prefixes are seen in pre-training, their tokens weigh less in the
 # loss, and the selector is told counts and shown in training which events resemble the target. And the model that
-# points, with the events that it points at as its curriculum, and without the quality loss: no frozen reference of it
-# need travel with the page.
+# points, with the events that it points at as its curriculum.
 
 # %%
 materials = Materials.load(*shop("tiny" if FAST else "mini"))
@@ -78,8 +76,7 @@ configs = {
         selector="counting", prefix_share=0.5, loss=REPAIRED
     ),
     "pointing": lesson("pointing", fast=FAST).with_model(
-        selector="pointer",
-        loss=LossConfig(prefix_loss=0.1, lambda_qual=0.0),
+        selector="pointer", loss=GENTLE
     ),
 }
 models = {
@@ -122,8 +119,10 @@ assert len(written) < 2_500_000  # bytes that a page loads
 # - **The curriculum** as the decoder reads it, with the codes that it writes. Codes that begin as those of the
 #   purchase do are filled.
 # - **Two lists**: the ten best items without a curriculum and with it, joined by lines. The purchase is red. Below,
-#   the log-likelihood of the purchase, and the gain against the margin $m$ of [the quality-aware
-#   loss](10_quality_loss.ipynb).
+#   the log-likelihood of the purchase, and the gain over the frozen $\theta_0$ against the margin $m$, as [the
+#   quality-aware loss](10_quality_loss.ipynb) has them. That loss knows generation alone, so where a model also points
+#   the bar is of what it generates, and $\ln P$ above it of all. A model that was trained without that loss keeps no
+#   $\theta_0$; its bar is the change against itself without a curriculum.
 #
 # *Link to this view* puts all of it into the page's address, edits as well.
 #
@@ -262,7 +261,9 @@ if not FAST:
 # There, `inspector` itself is a widget, the same view with Python behind it. What you do in the one is known to the
 # other: `inspector.user`, `.model`, `.selector`, `.k`, `.tau` and `.history` can be read and set, and `.selected` and
 # `.top10` follow. With `engine="kernel"` Python answers in place of the page, which is what you want for a large
-# model. Nothing needs to be installed or switched on in Colab besides the library with its extra `book`.
+# model. In Colab run the first cells of this notebook, which install what is missing, and then these. Colab shows
+# widgets like this one once `google.colab.output.enable_custom_widget_manager()` has been called. It is called for you
+# when a view is made; where a widget's place stays empty, call it yourself and run the cell again.
 
 # %%
 inspector.user, inspector.k = int(inspector.users[3]), 2

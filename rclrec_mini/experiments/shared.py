@@ -75,22 +75,23 @@ def stage_one(config: ExperimentConfig, materials: Materials, *, progress: bool 
 def stage_two(
     config: ExperimentConfig, materials: Materials, *, progress: bool = False
 ) -> tuple[nn.Module, TrainResult]:
-    """`run.finetune` after `stage_one`, unless it has been done: the model, and the run's result."""
+    """`run.finetune` after `stage_one`, unless it has been done: the model on the CPU, and the run's result."""
     before, _ = stage_one(config, materials, progress=progress)
     with entry("stage_two", config=describe(config), **_made_from(materials)) as folder:
-        return finetune(config, materials, folder / "run", pretrained=before, progress=progress)
+        model, result = finetune(config, materials, folder / "run", pretrained=before, progress=progress)
+        return model.cpu(), result
 
 
 def after(
     config: PostTrainConfig, before: ExperimentConfig, materials: Materials, *, progress: bool = False
 ) -> tuple[nn.Module, TrainResult, list[dict[str, Any]]]:
-    """`post_train` after `stage_two` of `before`, unless it has been done: the policy, the result, the run's log."""
+    """`post_train` after `stage_two` of `before`, unless it has been done: policy on the CPU, result, log."""
     policy, _ = stage_two(before, materials, progress=progress)
     made_from = {"config": describe_post(config), "before": describe(before), **_made_from(materials)}
     with entry("after", **made_from) as folder:
         result = post_train(policy, config, materials, folder / "run", progress=progress)
         log = (folder / "run" / "log.jsonl").read_text(encoding="utf-8")
-    return policy, result, [json.loads(line) for line in log.splitlines()]
+    return policy.cpu(), result, [json.loads(line) for line in log.splitlines()]
 
 
 def _made_from(materials: Materials) -> dict[str, str]:

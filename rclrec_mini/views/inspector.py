@@ -8,6 +8,7 @@ inspector.page()                                            # the view without P
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,7 @@ def _loaded(models: Any, data: Any) -> tuple[dict[str, RCLRec], Materials]:
     if not isinstance(models, Mapping):
         models = {Path(models).name: models}
     if all(isinstance(model, RCLRec) for model in models.values()) and isinstance(data, Materials):
-        return {name: model.eval() for name, model in models.items()}, data
+        on_cpu = {name: m if m.codes.is_cpu else deepcopy(m).cpu() for name, m in models.items()}
+        return {name: model.eval() for name, model in on_cpu.items()}, data
     folder = data.folder if isinstance(data, Materials) else data
     return load_models({name: Path(run) for name, run in models.items()}, folder)

@@ -81,7 +81,7 @@ class Engine:
         """
         model = self._model(question["model"])
         self._check(question, model)
-        batch, codes = as_batch(question), self.catalog.codes
+        batch, codes = as_batch(question), model.codes
         history = model.encode(batch)
         pointing = point(model, batch, history)
         journey = torch.tensor([question.get("journey") or [0] * len(question["items"])])
@@ -90,7 +90,7 @@ class Engine:
         )
         empty = Selection(*(part[:, :0] for part in selection[:3]))
         index = selection.index[0][selection.valid[0]].tolist()
-        behind, alone = (Behind(model, history, codes, chosen, pointing) for chosen in (selection, empty))
+        behind, alone = (Behind(model, history, chosen, pointing) for chosen in (selection, empty))
         target, base, gain = question.get("target"), None, None
         if target is not None and model.reference is not None:
             base = model.base_nll(batch).item()
@@ -98,7 +98,7 @@ class Engine:
         return {
             "p": None if selection.scores is None else selection.scores.softmax(-1)[0].tolist(),
             "selected": index,
-            "prefix": [codes[question["items"][t]].tolist() for t in index],
+            "prefix": [codes[question["items"][t]][: model.prefix_levels].tolist() for t in index],
             "gate": None if pointing is None else -pointing.log_rest[0, 0].expm1().item(),
             "copy": None if pointing is None else pointing.log_p().exp()[0, 0].tolist(),
             **{
@@ -206,7 +206,7 @@ def hits(model: RCLRec, batch: Batch, catalog: Catalog, journey: Tensor | None, 
     for name in ("none", *selectors(model, simulated=journey is not None)):
         by, length = ("recent", 0) if name == "none" else (name, k)
         chosen = select(model, history, batch, pointing, journey, name=by, k=length, tau=1.0)
-        behind = Behind(model, history, catalog.codes, chosen, pointing)
+        behind = Behind(model, history, chosen, pointing)
         items, _ = beam_search(behind, batch, catalog, beams=BEAMS, k=LISTED)
         found[name] = (items == batch.target_item[:, None]).any(1)
     return found
@@ -218,13 +218,12 @@ class Behind:
 
     model: RCLRec
     history: Tensor
-    codes: Tensor
     selection: Selection
     pointing: Pointing | None
 
     def prefix(self, batch: Batch) -> Tensor:
-        """Codes of the prefixes (B, k, L)"""
-        return self.codes[batch.item.gather(1, self.selection.index)]
+        """Codes of the prefixes (B, k, n)"""
+        return self.model.prefix_codes(self.selection, batch)
 
     def start(self, batch: Batch) -> tuple[DecoderState, Tensor]:
         """As RCLRec.start"""
@@ -239,7 +238,7 @@ class Behind:
 
     def nll(self, batch: Batch) -> Tensor:
         """-log P_gen of the target, a sum over its tokens: (B,)"""
-        prefix, target = self.prefix(batch), self.codes[batch.target_item]
+        prefix, target = self.prefix(batch), self.model.codes[batch.target_item]
         logits = self.model.backbone.decode(
             self.history, batch.mask, batch.target_behavior, prefix, self.selection.valid, target
         )

@@ -179,6 +179,7 @@ def _model(model: RCLRec, batch: Batch, catalog: Catalog, journey: Tensor | None
         "config": {
             "backbone": asdict(model.backbone.config),
             "pointer": None if pointer is None else asdict(pointer.config),
+            "prefix_levels": model.prefix_levels,
         },
         "tensors": packed(tensors),
     }

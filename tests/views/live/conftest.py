@@ -28,7 +28,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 SIZES = {
     "literal": RCLRecConfig(backbone=replace(BACKBONE, causal=False, heads=13), k=3),
-    "counting": RCLRecConfig(backbone=replace(BACKBONE, behaviors=5, encoder_layers=1), selector="counting"),
+    "counting": RCLRecConfig(
+        backbone=replace(BACKBONE, behaviors=5, encoder_layers=1), selector="counting", prefix_levels=2
+    ),
     "pointing": PointingConfig(backbone=BACKBONE, selector="pointer", pointing=PointerConfig(width=7, content=True)),
 }
 

@@ -26,22 +26,24 @@ export function encode(backbone, codes, behaviors) {
 }
 
 // Run [e_b; prefix] once: the state that beams start from, and logits (V) of the target's first token.
-// history (T, d), bos the target's behaviour, prefix [k][L] codes of the items, nearest the target last.
+// history (T, d), bos the target's behaviour, prefix [k][n] the first n codes of the items, by rule all L, nearest the
+// target last.
 export function start(backbone, history, bos, prefix) {
-  const { d, heads, levels, max_history } = backbone.config;
+  const { d, heads, max_history } = backbone.config;
   const events = history.length / d;
-  const tokens = 1 + prefix.length * levels;
+  const n = prefix[0]?.length ?? 1;
+  const tokens = 1 + prefix.length * n;
   const x = new Float32Array(tokens * d);
   x.set(row(backbone.behavior_embedding, bos, d));
   prefix.flat().forEach((code, i) => { // an input is the sum of the item's tokens so far
     const input = x.subarray((i + 1) * d, (i + 2) * d);
-    if (i % levels) input.set(x.subarray(i * d, (i + 1) * d));
-    add(input, embed(backbone, code, i % levels));
+    if (i % n) input.set(x.subarray(i * d, (i + 1) * d));
+    add(input, embed(backbone, code, i % n));
   });
   for (let i = 0; i < tokens; i++) {
     const input = x.subarray(i * d, (i + 1) * d);
-    add(input, row(backbone.slot_embedding, prefix.length - Math.floor(i / levels), d));
-    add(input, row(backbone.level_embedding, i % levels, d));
+    add(input, row(backbone.slot_embedding, prefix.length - Math.floor(i / n), d));
+    add(input, row(backbone.level_embedding, i % n, d));
   }
   const recency = backbone.recency_bias.weight;
   const state = {

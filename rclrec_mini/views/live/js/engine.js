@@ -57,14 +57,14 @@ export function createEngine(exported) {
 
   // What a question's selector takes of the history: logits of its p or null, columns, and the prefix that they make.
   function chosen(question) {
-    const { backbone } = modelOf(question.model);
+    const { backbone, levels } = modelOf(question.model);
     check(question, selectors(question.model), backbone.config, codes.length, exported.behaviors.length);
     const { items, selector, k } = question;
     const found = read(question);
     const logits = scores(question, found);
     const relevance = logits ?? FIXED[selector]({ ...question, length: items.length });
     const selected = relevance ? topK(relevance, k) : [];
-    const prefix = selected.map((t) => codes[items[t]]);
+    const prefix = selected.map((t) => codes[items[t]].slice(0, levels));
     return { found, logits, selected, prefix };
   }
 
@@ -110,7 +110,7 @@ function load({ tensors, config, margin }) {
   const { backbone, reference = null, selector = null, pointer = null } = weights(tensors);
   for (const one of [backbone, reference]) if (one) one.config = config.backbone;
   if (pointer) pointer.config = config.pointer;
-  return { backbone, reference, selector, pointer, margin };
+  return { backbone, reference, selector, pointer, margin, levels: config.prefix_levels ?? config.backbone.levels };
 }
 
 // What a model makes of a history: generate(prefix) is what it writes behind one, plain() without one, and reference()

@@ -30,7 +30,7 @@ function steps({ state, person, answer, exported }, act) {
     return h("li", { "data-column": t, class: journey ? "rl-true" : null },
       h("button", { type: "button", class: "rl-step", title: "show in the history", on: { click: () => act.focus(id) } },
         h("b", {}, String(i + 1)), mark(behavior), h("span", {}, itemName(exported, item))),
-      tokens(exported.items.codes[item], target));
+      tokens(answer.prefix[i], target));
   });
   if (!chosen.length) chosen.push(h("li", { class: "rl-empty" }, "nothing: the decoder starts at once"));
   chosen.push(h("li", { class: "rl-aim" },
