@@ -51,6 +51,7 @@ import random
 import shlex
 import tempfile
 import textwrap
+from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -277,7 +278,8 @@ with (
 # ## Every format in one line
 #
 # [Data you can bring](../book/formats.md) has all details. Here is the same purchase, of item 7 by user 5, in each of
-# the five formats:
+# the seven formats. The last two are reviews, of Amazon and of Yelp. They know one behaviour only: who reviewed a thing
+# has bought it, so every row is a purchase.
 
 # %%
 IJCAI = (
@@ -309,6 +311,17 @@ FORMATS = {  # source: file, text, flags
         "",
     ),
     "userbehavior": ("UserBehavior.csv", "5,7,11,buy,1511544070\n", ""),
+    "amazon2018": (
+        "Toys_and_Games.json",
+        '{"asin":"7","reviewerID":"5","unixReviewTime":1410998400}\n',
+        "",
+    ),
+    "yelp": (
+        "yelp_academic_dataset_review.json",
+        '{"user_id":"5","business_id":"7",'
+        '"date":"2014-09-18 15:03:11"}\n',
+        "",
+    ),
 }
 
 # %%
@@ -330,6 +343,7 @@ for source, (name, text, flags) in FORMATS.items():
         ),
         "time read": pd.Timestamp(seconds, unit="s"),
     }
+pd.set_option("display.max_colwidth", 70)
 pd.DataFrame(read).T
 
 # %% tags=["remove-cell"]
@@ -348,11 +362,79 @@ for source in FORMATS:
         "raw_id"
     ].to_pylist()
     assert [name.removeprefix("u") for name in raw] == ["7", "5"], raw
-assert read["ijcai15"]["time read"] == pd.Timestamp("2014-09-18")
+for source in ("ijcai15", "amazon2018"):
+    assert read[source]["time read"] == pd.Timestamp("2014-09-18")
 
 # %% [markdown]
-# (Fields of REC-Tmall are separated by the byte 0x01, shown as a bar.) IJCAI-15 knows days only, so its time is
-# midnight. Tables may also be TSV or Parquet, in gzip or zip, or a folder of files.
+# (Fields of REC-Tmall are separated by the byte 0x01, shown as a bar.) IJCAI-15 and Amazon know days only, so their
+# times are midnights. Any of these files may be in gzip or zip; tables may also be TSV or Parquet, or a folder of files.
+#
+# ## Only what is dense: the k-core
+#
+# Papers on reviews drop people and items with fewer than five. Once is not enough: without the rare items, some people
+# fall below five, and without those people some items. So one starts with all events $E_0$ and goes on,
+#
+# $$
+# E_{t+1} = \{(u, i) \in E_t : n_t(u) \ge k,\ n_t(i) \ge k\},
+# $$
+#
+# where $n_t$ counts the events of a user or an item in $E_t$, until nothing changes. What is left is the *k-core*, the
+# largest set in which everybody and everything has $k$ events. It does not depend on the order of dropping. Here are
+# the orders of our shop alone, with $k = 4$, and how many are left after each step:
+
+# %%
+core = [(row[1], row[2][0]) for row in rows if row[3] == "order"]
+rounds = [len(core)]
+while len(rounds) == 1 or rounds[-1] < rounds[-2]:
+    of_user = Counter(user for user, _ in core)
+    of_item = Counter(item for _, item in core)
+    core = [(u, i) for u, i in core if min(of_user[u], of_item[i]) > 3]
+    rounds.append(len(core))
+rounds
+
+# %% [markdown]
+# One pass keeps 300 of 481 orders, the core has half as many. `prepare` finds the same with `--k-core 4`:
+
+# %%
+ORDERS = f"--columns {COLUMNS} --behaviors 'order=purchase,*=drop'"
+rclrec(
+    f"prepare --source table --log shop.csv --out core {ORDERS} "
+    "--k-core 4"
+)
+
+# %% tags=["remove-cell"]
+assert rounds[:2] == [481, 300] and rounds[-1] == 152
+left = json.loads((folder / "core/manifest.json").read_text())
+assert left["counts"] == {
+    "users": 33,
+    "items": 24,
+    "interactions": rounds[-1],
+}
+assert left["counts"]["users"] == len(of_user)
+buyers = {row[1] for row in rows if row[3] == "order"}
+assert 130 < len(buyers) < 150, len(buyers)
+by_rows = Counter(
+    (row[1], row[2][0]) for row in rows if row[3] == "order"
+)
+kept = Sequences.load(folder / "core")
+names = [
+    read_table(folder / f"core/{kind}.parquet", schema)[
+        "raw_id"
+    ].to_pylist()
+    for kind, schema in (("users", USERS), ("items", ITEMS))
+]
+assert Counter(
+    (names[0][kept.user_of(row)], names[1][kept.item[row]])
+    for row in range(len(kept))
+) == Counter(core)
+
+# %% [markdown]
+# 33 customers and 24 products are left of 150 and 60, the busiest. A core is a smaller world and an easier one: nobody
+# is new in it, and nothing is rare. So say $k$ beside every number, and do not compare across different $k$.
+#
+# Two more flags are there for such papers. `--start 2017-10-01 --end 2018-11-01` keeps what lies between, before the
+# core is taken. And `--split time` tests on the purchases in the last tenth of all events and validates on the tenth
+# before it, for everybody at the same moments; `tokenize`, `train` and `evaluate` follow what the data set says.
 #
 # ## Is the log worth it?
 #
@@ -722,6 +804,6 @@ assert len(answer["curriculum"]) == 4
 # ## What you can do now
 #
 # 1. Prepare a messy CSV. *Which flag drops the rows of one word, and where is their number written?*
-# 2. Name the formats. *Which of the five knows no hours?*
+# 2. Name the formats. *Which two of the seven know no hours? And which two know purchases only?*
 # 3. Train, evaluate, recommend. *How do you ask for somebody who is not in the data?*
 # 4. Judge a log beforehand. *Your log has 90 test purchases. What do you compare, and what do you use?*

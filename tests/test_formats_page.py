@@ -1,6 +1,7 @@
 """book/formats.md: its commands run, and it names every source, as does the help."""
 
 import gzip
+import json
 import re
 import shlex
 import zipfile
@@ -24,7 +25,14 @@ TEXTS = {
     "tianchi_2014002_rec_tmall_log_parta.txt": "7\x01u5\x01alipay\x012014-09-18 15:03:11\n",
     "tianchi_2014001_rec_tmall_product.txt": "7\x01hat\x01\x0150-5003\x01b1\x01s1\n",
     "UserBehavior.csv": "5,7,11,buy,1511544070\n",
+    "yelp_academic_dataset_review.json": '{"user_id": "a", "business_id": "b", "date": "2014-09-18 15:03:11"}\n',
+    "yelp_academic_dataset_business.json": '{"business_id": "b", "name": "Eds", "categories": null, "city": "Tampa"}\n',
 }
+REVIEWS = [  # a 5-core
+    {"reviewerID": f"A{user}", "asin": f"B{item}", "unixReviewTime": 1514764800 + 86_400 * (5 * user + item)}
+    for user in range(5)
+    for item in range(5)
+]
 IJCAI15 = "user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type\n5,7,1,2,3,0829,2\n5,9,1,2,3,0830,2\n"
 
 
@@ -33,6 +41,12 @@ def write_files(folder: Path) -> None:
         (folder / name).mkdir()
     for name, text in TEXTS.items():
         (folder / name).write_text(text)
+    for name, rows in (
+        ("Toys", REVIEWS),
+        ("meta_Toys", [{"asin": "B0", "price": "$12.99", "category": ["Toys", "Dolls"]}]),
+    ):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}_and_Games.json.gz").write_bytes(gzip.compress(lines.encode()))
     rows = "".join(
         f"a\t7\t{word}\t141105259{i}000\n" for i, word in enumerate(("view", "like", "basket", "buy", "share"))
     )

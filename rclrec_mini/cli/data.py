@@ -19,7 +19,7 @@ def simulate(args: Sequence[str]) -> None:
     from tyro import MISSING
     from tyro.conf import OmitArgPrefixes
 
-    from rclrec_mini.data.raw_writers import write_raw
+    from rclrec_mini.data.raw_writers import WRITERS, write_raw
     from rclrec_mini.data.shop_config import PRESETS, ShopConfig, preset
     from rclrec_mini.data.simulate import sized, write_prepared
 
@@ -29,10 +29,11 @@ def simulate(args: Sequence[str]) -> None:
         """the folder to write; must not exist or be empty, unless overwrite"""
         preset: Literal[tuple(PRESETS)] = "mini"
         """size of the shop: tiny (seconds), mini (the book's) or full (for a GPU); the flags below change one knob"""
-        format: Literal["prepared", "rec-tmall", "ijcai15"] = "prepared"
-        """prepared: ready for tokenize and train; else a raw log in the text format of that source, for prepare"""
+        format: Literal["prepared", *WRITERS] = "prepared"
+        """prepared: ready for tokenize and train; else a raw log in the text format of that source, for prepare;
+        amazon2018 and yelp: a review for each purchase, and nothing else"""
         rows: int | None = None
-        """about how many interactions to write, by the number of users; default: as many as the preset makes"""
+        """about how many interactions to simulate, by the number of users; default: as many as the preset makes"""
         zipped: bool = False
         """pack the files of ijcai15 into one zip"""
         overwrite: bool = False

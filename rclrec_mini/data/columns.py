@@ -15,6 +15,8 @@ import ibis.expr.types as ir
 
 MAX_ID = 2**63 - 1
 MAX_SECONDS = 253_402_300_799  # the end of the year 9999; larger numbers are milliseconds
+MARKUP = r"<[A-Za-z!/]|getTime\("  # HTML, or the script of a page
+DOLLARS = r"\$?([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]+)?"
 NUMBER = r"([0-9]{1,18})(?:\.[0-9]+)?"
 ISO_8601 = (
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,]\d{1,9})?)?"
@@ -29,6 +31,7 @@ class Column:
     header: its name in the file. name: its name in our tables. expected: what fits, in words.
     empty: whether a row may leave it empty. missing: what to do where a file lacks it.
     others: what to do about the values that do not fit, which are then all listed.
+    lenient: whether what does not fit is read as nothing, and counted.
     """
 
     header: str
@@ -39,19 +42,22 @@ class Column:
     empty: bool = False
     missing: str = ""
     others: str = ""
+    lenient: bool = False
 
 
 @dataclass(frozen=True)
 class Layout:
     """A kind of text file: its columns, what separates them, and whether the first line names them.
 
+    json: where lines are JSON objects (json_lines.py), what is done to their texts, such as html.unescape.
     quoted: whether fields may stand in quotes, as RFC 4180 has it. constants: values of columns that the file lacks.
     outside: rows that are no part of the data, by a condition on the parsed columns, and what to call them.
     """
 
     columns: tuple[Column, ...]
-    delimiter: str
-    header: bool
+    delimiter: str = ","
+    header: bool = False
+    json: Callable[[str], str] | None = None
     quoted: bool = False
     constants: tuple[tuple[str, int], ...] = ()
     outside: tuple[str, Callable[[ir.Table], ir.BooleanValue]] | None = None
@@ -161,6 +167,31 @@ def price(header: str) -> Column:
         return re.fullmatch(pattern, value) is not None
 
     return Column(header, "price", parse, fits, "a number such as 19.9", empty=True)
+
+
+def dollars(header: str) -> Column:
+    """A price such as `$1,299.00`, or none."""
+
+    def parse(value: ir.StringValue) -> ir.FloatingValue:
+        number = value.replace("$", "").replace(",", "").try_cast("float64")
+        return _only_if(value.re_search(_whole(DOLLARS)), number)
+
+    def fits(value: str) -> bool:
+        return re.fullmatch(DOLLARS, value) is not None
+
+    return Column(header, "price", parse, fits, "a price such as $12.99", empty=True, lenient=True)
+
+
+def without_markup(header: str, name: str) -> Column:
+    """Any text that is no piece of a web page, or none."""
+
+    def parse(value: ir.StringValue) -> ir.StringValue:
+        return _only_if(~value.re_search(MARKUP), value)
+
+    def fits(value: str) -> bool:
+        return re.search(MARKUP, value) is None
+
+    return Column(header, name, parse, fits, "text without markup", empty=True, lenient=True)
 
 
 def _seconds(text: ir.StringValue) -> ir.IntegerValue:

@@ -46,8 +46,12 @@ def _from_file(engine: Engine, part: Part | None, numbered: ibis.Table, key: str
     nth = ibis.row_number().over(group_by=known[key], order_by=known.row)
     first = engine.keep(known.mutate(nth=nth).filter(ibis._.nth == 0).drop("nth", "row"))
     n_described, n_known, n_first = (count(engine, table) for table in (described, known, first))
+    dropped = {f"{key}_rows_not_in_log": n_described - n_known, f"{key}_rows_repeated": n_known - n_first}
+    for column in part.layout.columns:
+        if column.lenient:
+            dropped[f"{key}_{column.name}_unreadable"] = count(engine, first.filter(first[f"{column.name}_lost"]))
     notes = {
-        "dropped": {f"{key}_rows_not_in_log": n_described - n_known, f"{key}_rows_repeated": n_known - n_first},
+        "dropped": dropped,
         "missing": count(engine, numbered) - n_first,
     }
     return numbered.left_join(first, key).drop(f"{key}_right"), notes

@@ -97,6 +97,11 @@ def _run(
     if inputs.log.layout.outside:
         dropped[inputs.log.layout.outside[0]] = count(engine, log.filter(log.outside))
         log = log.filter(~log.outside)
+    if config.start or config.end:
+        first, after = config.time_range
+        inside = log.timestamp.between(first, after - 1)
+        dropped["rows_outside_the_time_range"] = count(engine, log.filter(~inside))
+        log = log.filter(inside)
     bar.update()
 
     filters, distinct = _has_filters(config), _drops_duplicates(config, inputs)
@@ -133,6 +138,7 @@ def _run(
             for file in inputs.files
         ],
         "filters": _filters(config),
+        "split": config.split,
         "order": "user, time, " + ("behavior, " if config.within_day == "funnel" else "") + "file order",
         "dropped": dropped | item_notes.pop("dropped") | user_notes.pop("dropped"),
         "missing": {"items": item_notes.pop("missing"), "users": user_notes.pop("missing")},
@@ -159,7 +165,16 @@ def _purchases() -> ibis.Deferred:
 
 
 def _filters(config: PrepareConfig) -> dict[str, Any]:
-    names = ("min_item_count", "min_user_events", "min_user_purchases", "iterate", "sample_users", "duplicates")
+    names = (
+        "start",
+        "end",
+        "min_item_count",
+        "min_user_events",
+        "min_user_purchases",
+        "iterate",
+        "sample_users",
+        "duplicates",
+    )
     own = {"ijcai15": ("year", "within_day"), "table": ("columns", "behaviors"), "recbole": ("columns", "behaviors")}
     return {name: getattr(config, name) for name in names + own.get(config.source, ())}
 

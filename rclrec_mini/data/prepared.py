@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, TABLES, TRUTH
+from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, SPLITS, TABLES, TRUTH
 from rclrec_mini.files import InputError, sha256
 from rclrec_mini.records import checked, read_record
 
@@ -31,7 +31,20 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     for key, count in checked(manifest["counts"], COUNTS, f"{path}: counts").items():
         if not 0 <= count < 2**31:
             raise InputError(f"{path}: counts: key {key} is {count}, expected 0..{2**31 - 1}")
+    if manifest.get("split", SPLITS[0]) not in SPLITS:
+        raise InputError(f"{path}: key split is {str(manifest['split'])[:70]!r}, expected {' or '.join(SPLITS)}")
     return manifest
+
+
+def data_hash(folder: Path | str) -> str:
+    """What semantic ids and runs remember of a prepared data set: its content_hash, and any split but the default.
+
+    Raises:
+        InputError: as read_manifest.
+    """
+    manifest = read_manifest(folder)
+    split = manifest.get("split", SPLITS[0])
+    return manifest["content_hash"] + (f" {split}" if split != SPLITS[0] else "")
 
 
 def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rclrec_mini.data.columns import Layout
+from rclrec_mini.data.json_lines import json_headers, json_rows
 from rclrec_mini.data.unpacking import Found
 from rclrec_mini.files import InputError
 
@@ -32,7 +33,7 @@ class RawFile(Found):
     line as many fields.
 
     columns: the names of all its columns, in order; types: of each, if Parquet. rows: how many it has.
-    staged: the same rows as Parquet, for an engine, where the text holds quotes.
+    staged: the same rows as Parquet, for an engine, where the text holds quotes or is JSON.
     """
 
     columns: tuple[str, ...]
@@ -67,12 +68,14 @@ def head(file: Found, *, delimiter: str, quoted: bool) -> tuple[list[str], list[
 
 
 def open_raw(file: Found, layout: Layout, *, spill: Path) -> RawFile:
-    """Look through a Parquet or a text file; quoted text is staged as Parquet in `spill`.
+    """Look through a Parquet or a text file; quoted text and JSON are staged as Parquet in `spill`.
 
     Raises:
         InputError: the file is empty or damaged, not UTF-8, holds a NUL byte or an empty line, lacks a column of
-            `layout`, or a line has more or fewer fields than columns.
+            `layout`, or a line has more or fewer fields than columns; or as `json_lines.json_rows`.
     """
+    if layout.json:
+        return _open_json(file, layout, spill)
     return _open_parquet(file, layout) if file.is_parquet else _open_text(file, layout, spill)
 
 
@@ -106,6 +109,14 @@ def _is_plain(kind: pa.DataType) -> bool:
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     return text or number or pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)
+
+
+def _open_json(file: Found, layout: Layout, spill: Path) -> RawFile:
+    columns = tuple(json_headers(layout))
+    path, rows = _stage(iter(values for _, values in json_rows(file, layout)), len(columns), spill)
+    if rows == 0:
+        raise InputError(f"{file.name}: the file is empty, expected at least one line")
+    return RawFile(file.name, file.source, file.path, columns, rows, staged=path)
 
 
 def _open_text(file: Found, layout: Layout, spill: Path) -> RawFile:
@@ -211,22 +222,29 @@ def stage(file: RawFile, layout: Layout, *, spill: Path) -> RawFile:
         InputError: as `walk`.
     """
     file = replace(file, quoted=True)
-    path, width, total = Path(tempfile.mkdtemp(dir=spill)) / "staged.parquet", len(file.columns), 0
-    schema = pa.schema([(f"c{i}", pa.string()) for i in range(width)])
-    with _text(file) as lines, pq.ParquetWriter(path, schema) as writer:
+    with _text(file) as lines:
         rows = csv.reader(lines, delimiter=layout.delimiter, strict=True)
         try:
             next(rows)  # the header
-            while batch := list(islice(rows, STAGED_ROWS)):
-                columns = (pa.array(column, pa.string()) for column in zip(*batch, strict=True))
-                arrays = [pc.if_else(pc.equal(column, ""), None, column) for column in columns]
-                writer.write_batch(pa.record_batch(arrays, schema=schema))
-                total += len(batch)
+            path, total = _stage(rows, len(file.columns), spill)
         except (csv.Error, ValueError):  # ValueError: rows of another width
             for _ in walk(file, layout, file.columns):  # which raises at that row
                 pass
             raise
     return replace(file, staged=path, rows=total)
+
+
+def _stage(rows: Iterator[list[str]], width: int, spill: Path) -> tuple[Path, int]:
+    """Write rows of text as Parquet columns c0, c1, …, empty fields as null: the file, and how many there are."""
+    path, total = Path(tempfile.mkdtemp(dir=spill)) / "staged.parquet", 0
+    schema = pa.schema([(f"c{i}", pa.string()) for i in range(width)])
+    with pq.ParquetWriter(path, schema) as writer:
+        while batch := list(islice(rows, STAGED_ROWS)):
+            columns = (pa.array(column, pa.string()) for column in zip(*batch, strict=True))
+            arrays = [pc.if_else(pc.equal(column, ""), None, column) for column in columns]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            total += len(batch)
+    return path, total
 
 
 def _text(file: Found) -> TextIO:
@@ -241,6 +259,9 @@ def walk(file: RawFile, layout: Layout, headers: Sequence[str]) -> Iterator[tupl
             Parquet is damaged.
     """
     indices = [file.columns.index(header) for header in headers]
+    if layout.json:
+        yield from ((f"line {number}", [row[index] for index in indices]) for number, row in json_rows(file, layout))
+        return
     if file.is_parquet:
         yield from ((f"row {number}", values) for number, values in _parquet_rows(file, indices))
         return

@@ -91,12 +91,12 @@ def _read_text(engine: Engine, part: Part) -> tuple[ibis.Table, dict[str, ir.Str
     files, layout, first = part.files, part.layout, part.files[0]
     headers = list(dict.fromkeys(column.header for column in layout.columns))
     indices = [first.columns.index(header) for header in headers]
-    if first.is_parquet:
-        raw = engine.read_parquet([file.path for file in files], headers)
-        return raw, {header: _as_text(raw[f"c{i}"]) for i, header in enumerate(headers)}
     if first.staged:
         raw = engine.read_parquet([file.staged for file in files], [f"c{index}" for index in indices])
         return raw, {header: raw[f"c{i}"] for i, header in enumerate(headers)}
+    if first.is_parquet:
+        raw = engine.read_parquet([file.path for file in files], headers)
+        return raw, {header: _as_text(raw[f"c{i}"]) for i, header in enumerate(headers)}
     paths, width = [file.path for file in files], len(first.columns)
     raw = engine.read_text(paths, width, delimiter=layout.delimiter, header=layout.header, newline=first.newline)
     return raw, {header: raw[f"c{index}"] for header, index in zip(headers, indices, strict=True)}
@@ -110,8 +110,8 @@ def _as_text(value: ir.Value) -> ir.StringValue:
 
 
 def read_raw(engine: Engine, part: Part) -> ibis.Table:
-    """The parsed columns that the files have and the constants of their layout; `fault`: true where something in the
-    row does not fit; and `outside`, if the layout knows such rows."""
+    """The parsed columns that the files have and the constants of their layout; `NAME_lost` of each lenient column, and
+    `fault`: true where something does not fit; and `outside`, if the layout knows such rows."""
     raw, texts = _read_text(engine, part)
     columns = part.layout.columns
     parsed = {column.name: column.parse(texts[column.header]) for column in columns}
@@ -119,11 +119,13 @@ def read_raw(engine: Engine, part: Part) -> ibis.Table:
     row = {"row": raw["row"]} if "row" in raw.columns else {}
     constants = {name: ibis.literal(value, "int8") for name, value in part.layout.constants}
     table = raw.select(**parsed, **lost, **constants, **row)
-    faults = [table[name] for name in lost] + [table[c.name].isnull() for c in columns if not c.empty]
+    unread = [f"{c.name}_lost" for c in columns if c.lenient]
+    faults = [table[name] for name in lost if name not in unread]
+    faults += [table[c.name].isnull() for c in columns if not c.empty]
     marks = {"fault": reduce(or_, faults)}
     if part.layout.outside:
         marks["outside"] = ibis.coalesce(part.layout.outside[1](table), False)
-    return table.select(*parsed, *constants, *row, **marks)
+    return table.select(*parsed, *unread, *constants, *row, **marks)
 
 
 def _may_lose(column: Column) -> bool:
@@ -157,7 +159,7 @@ def find_fault(part: Part) -> None:
         rows = walk(file, part.layout, [column.header for column in columns])
         for place, values in rows:
             for index, (column, value) in enumerate(zip(columns, values, strict=True)):
-                if column.fits(value) if value else column.empty:
+                if (column.lenient or column.fits(value)) if value else column.empty:
                     continue
                 found = f"found {shown(value) if value else 'nothing'}, expected {column.expected}"
                 if column.others and value:

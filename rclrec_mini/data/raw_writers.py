@@ -1,17 +1,22 @@
-"""The simulated shop written as raw logs, in the exact text formats of REC-Tmall and IJCAI-15, at any size.
+"""The simulated shop written as raw logs, in the exact text formats of their sources, at any size.
 
 rec-tmall   tianchi_2014001_rec_tmall_product.txt           item|title|picture|parent-leaf|b7|s5, | being 0x01
             tianchi_2014002_rec_tmall_log_part{a,b,c}.txt   item|u3|alipay|2014-09-18 15:03:11
 ijcai15     user_log_format1.csv, user_info_format1.csv     user,item,category,seller,brand,mmdd,action
 both        truth.parquet                                   the journey of every event (TRUTH_OF_LOG)
+
+amazon2018  Simulated.json.gz, meta_Simulated.json.gz       a review of each purchase, on its day; an object for an item
+yelp        yelp_academic_dataset_{review,business}.json    likewise, in its second; items as businesses
 """
 
 import contextlib
+import gzip
+import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +25,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from rclrec_mini.data.schema import PURCHASE
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.simulate import Shop, catalogue, simulate_users, sized
 from rclrec_mini.files import InputError, Result, whole_folder, write_json
@@ -30,6 +36,8 @@ REC_TMALL_LOGS = tuple(f"tianchi_2014002_rec_tmall_log_part{part}.txt" for part 
 REC_TMALL_ACTIONS = ("click", "collect", "cart", "alipay")  # by our behavior
 IJCAI15_LOG, IJCAI15_USERS, IJCAI15_ZIP = "user_log_format1.csv", "user_info_format1.csv", "data_format1.zip"
 IJCAI15_ACTIONS = ("0", "3", "1", "2")  # by our behavior
+AMAZON_REVIEWS, AMAZON_META = "Simulated.json.gz", "meta_Simulated.json.gz"
+YELP_REVIEWS, YELP_BUSINESSES = "yelp_academic_dataset_review.json", "yelp_academic_dataset_business.json"
 
 TRUTH_OF_LOG = pa.schema(
     [
@@ -45,17 +53,19 @@ RAW_LOG = Result(
     "written.json",
     frozenset(
         {"written.json", "truth.parquet", REC_TMALL_PRODUCT, *REC_TMALL_LOGS, IJCAI15_LOG, IJCAI15_USERS, IJCAI15_ZIP}
+        | {AMAZON_REVIEWS, AMAZON_META, YELP_REVIEWS, YELP_BUSINESSES}
     ),
 )
 
 Write = Callable[[Shop], None]
+Format = Literal["rec-tmall", "ijcai15", "amazon2018", "yelp"]
 
 
 def write_raw(
     config: ShopConfig,
     out: Path | str,
     *,
-    format: Literal["rec-tmall", "ijcai15"] = "rec-tmall",
+    format: Format = "rec-tmall",
     rows: int | None = None,
     zipped: bool = False,
     overwrite: bool = False,
@@ -64,28 +74,33 @@ def write_raw(
     """Write the shop's log and its truth to the folder `out`, users by chunks in bounded memory.
 
     A user's events are in time order, in REC-Tmall each in a second of its own; the three REC-Tmall logs hold one
-    third of the period each. `rows` sets the number of users so that about as many interactions come out;
-    `zipped` packs the two IJCAI-15 files into one zip. Returns what was written: format, files, counts, config.
+    third of the period each. Amazon's and Yelp's logs hold the purchases alone, and have no truth. `rows` sets the
+    number of users so that about as many events come out; `zipped` packs the two IJCAI-15 files into one zip. Returns
+    what was written: format, files, counts, config.
 
     Raises:
-        InputError: an unknown format, `rows` below 1, an IJCAI-15 period that leaves its year, a zip of REC-Tmall, or
-            `out` holds something and `overwrite` is false.
+        InputError: an unknown format, `rows` below 1, an IJCAI-15 period that leaves its year, a zip of something else,
+            or `out` holds something and `overwrite` is false.
     """
     _check(config, format, rows, zipped)
+    reviews = format in REVIEWS
     config = config if rows is None else sized(config, rows=rows)
     items = catalogue(config)
-    writer = _rec_tmall if format == "rec-tmall" else _ijcai15
     prefix = "u" if format == "rec-tmall" else ""
     total = 0
     with whole_folder(out, RAW_LOG, overwrite=overwrite) as folder:
         with (
-            writer(folder, config, items.table) as write,
-            pq.ParquetWriter(folder / "truth.parquet", TRUTH_OF_LOG) as truth,
+            WRITERS[format](folder, config, items.table) as write,
+            contextlib.nullcontext() if reviews else pq.ParquetWriter(folder / "truth.parquet", TRUTH_OF_LOG) as truth,
             tqdm(total=config.users, unit="user", desc=f"simulate {format}", disable=not progress) as bar,
         ):
             for chunk in simulate_users(config, items):
-                write(chunk)
-                truth.write_table(_truth(chunk, prefix))
+                if reviews:
+                    chunk = _purchases(chunk)
+                else:
+                    truth.write_table(_truth(chunk, prefix))
+                if chunk.interactions.num_rows:
+                    write(chunk)
                 total += chunk.interactions.num_rows
                 bar.update(chunk.users.num_rows)
         if zipped:
@@ -102,12 +117,12 @@ def write_raw(
 
 
 def _check(config: ShopConfig, format: str, rows: int | None, zipped: bool) -> None:
-    if format not in ("rec-tmall", "ijcai15"):
-        raise InputError(f"format: found {format}, expected rec-tmall or ijcai15")
+    if format not in WRITERS:
+        raise InputError(f"format: found {format}, expected one of {', '.join(WRITERS)}")
     if rows is not None and rows < 1:
         raise InputError(f"rows: found {rows}, expected at least 1")
     if zipped and format != "ijcai15":
-        raise InputError("zipped: expected only with ijcai15, REC-Tmall has no zip of its own")
+        raise InputError("zipped: expected only with ijcai15, the other sources have no zip of their own")
     last = config.start + config.days * DAY - 1
     first_year, last_year = (np.datetime64(t, "s").astype("datetime64[Y]") for t in (config.start, last))
     if format == "ijcai15" and first_year != last_year:
@@ -166,6 +181,72 @@ def _ijcai15(folder: Path, config: ShopConfig, items: pa.Table):
         log.write(b"user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type\n")
         info.write(b"user_id,age_range,gender\n")
         yield write
+
+
+@contextlib.contextmanager
+def _amazon2018(folder: Path, config: ShopConfig, items: pa.Table):
+    asin = _padded("B", items["raw_id"], 9)
+    prices = [f"${price:,.2f}" for price in items["price"].to_pylist()]
+    paths = [[row["parent_category"], row["category"]] for row in items.to_pylist()]
+    meta = {"category": paths, "title": items["title"], "brand": items["brand"], "price": prices, "asin": asin}
+
+    def write(shop: Shop) -> None:
+        events = shop.interactions
+        days = events["timestamp"].to_numpy() // DAY * DAY
+        users = _padded("A", _raw_user(events["user"]), 13)
+        stars = pa.repeat(5.0, len(days))
+        columns = {"overall": stars, "reviewerID": users, "asin": asin.take(events["item"]), "unixReviewTime": days}
+        _write_json(log, columns)
+
+    with _packed(folder / AMAZON_META) as file:
+        _write_json(file, meta)
+    with _packed(folder / AMAZON_REVIEWS) as log:
+        yield write
+
+
+@contextlib.contextmanager
+def _yelp(folder: Path, config: ShopConfig, items: pa.Table):
+    business = _padded("b", items["raw_id"], 21)
+    tags = _join(items["category"], ", ", items["parent_category"])
+    about = {"business_id": business, "name": items["title"], "city": items["seller"], "categories": tags}
+
+    def write(shop: Shop) -> None:
+        events = shop.interactions
+        user = _raw_user(events["user"])
+        review = _join("r", user, "-", events["position"].cast(pa.string()))
+        columns = {"review_id": review, "user_id": _padded("u", user, 21), "business_id": business.take(events["item"])}
+        _write_json(log, columns | {"stars": pa.repeat(5.0, len(user)), "date": _clock(events["timestamp"].to_numpy())})
+
+    with open(folder / YELP_BUSINESSES, "wb") as file:
+        _write_json(file, about)
+    with open(folder / YELP_REVIEWS, "wb") as log:
+        yield write
+
+
+WRITERS = {"rec-tmall": _rec_tmall, "ijcai15": _ijcai15, "amazon2018": _amazon2018, "yelp": _yelp}
+REVIEWS = ("amazon2018", "yelp")  # of purchases alone
+
+
+def _purchases(shop: Shop) -> Shop:
+    bought = pc.equal(shop.interactions["behavior"], PURCHASE)
+    return replace(shop, interactions=shop.interactions.filter(bought), truth=shop.truth.filter(bought))
+
+
+@contextlib.contextmanager
+def _packed(path: Path):
+    """A gzip that is equal for equal content."""
+    with open(path, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        yield packed
+
+
+def _write_json(file: BinaryIO, columns: dict[str, Any]) -> None:
+    rows = pa.table(columns).to_pylist()
+    file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def _padded(letter: str, numbers: pa.ChunkedArray, width: int) -> pa.ChunkedArray:
+    """`7` -> `B000000007`: as long as ids of the source, and sorted like numbers."""
+    return _join(letter, pc.utf8_lpad(numbers, width, "0"))
 
 
 def _pack(folder: Path) -> None:

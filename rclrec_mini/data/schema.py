@@ -7,7 +7,8 @@ A prepared data set is a folder:
     users.parquet          USERS, row u describes user u
     truth.parquet          TRUTH, row for row beside interactions; simulated shops only, read by no model
     manifest.json          where it came from, what was dropped, and the hashes of what it holds: `content_hash` of all
-                           values, `checksums` of the files' bytes
+                           values, `checksums` of the files' bytes; and which of SPLITS to train and test on, by
+                           default the first
 """
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from rclrec_mini.files import Result
 
 BEHAVIORS = ("click", "favorite", "cart", "purchase")
 CLICK, FAVORITE, CART, PURCHASE = range(len(BEHAVIORS))
+SPLITS = ("last-purchase", "time")  # made in sequences.py
 
 INTERACTIONS = pa.schema(
     [

@@ -187,6 +187,16 @@ class Split:
     train_event: np.ndarray
 
 
+def split_of(folder: Path | str, sequences: Sequences) -> Split:
+    """The split that the manifest of a prepared data set asks for.
+
+    Raises:
+        InputError: as read_manifest and split_temporal.
+    """
+    by_time = read_manifest(folder).get("split") == "time"
+    return split_last_tenths(sequences) if by_time else split_last_purchase(sequences)
+
+
 def split_last_purchase(sequences: Sequences) -> Split:
     """Leave-last-purchase-out (the protocol's default): per user, the last purchase is the test target, the one
     before it validation, and the events before both train. Users without a purchase only train."""
@@ -215,6 +225,17 @@ def split_temporal(sequences: Sequences, *, validation_start: int, test_start: i
     end = sequences.offsets[:-1] + early[sequences.offsets[1:]] - early[sequences.offsets[:-1]]
     validation = np.flatnonzero(purchase & (time >= validation_start) & (time < test_start))
     return _split(sequences, end, validation, np.flatnonzero(purchase & (time >= test_start)))
+
+
+def split_last_tenths(sequences: Sequences) -> Split:
+    """`split_temporal` where the last tenth of all events begins (test), and the tenth before it (validation).
+
+    Raises:
+        InputError: so many events have the same time that validation and test begin together.
+    """
+    time = np.sort(sequences.timestamp)
+    validation_start, test_start = (int(time[len(time) * tenths // 10]) for tenths in (8, 9))
+    return split_temporal(sequences, validation_start=validation_start, test_start=test_start)
 
 
 def _split(sequences: Sequences, end: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Split:

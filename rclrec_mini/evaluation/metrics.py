@@ -156,6 +156,11 @@ def mean_with_interval(values: np.ndarray, *, level: float = 0.95, resamples: in
     return Estimate(float(seed_means.mean()), low, high, seed_std, values.shape[1], values.shape[0])
 
 
+def of_users(scores: Mapping[str, np.ndarray], user: np.ndarray) -> dict[str, np.ndarray]:
+    """`user_means` of every metric: each (..., n), (n,) -> (..., U)"""
+    return {name: user_means(values, user) for name, values in scores.items()}
+
+
 def summarize(scores: Mapping[str, np.ndarray], **options: float | int) -> dict[str, Estimate]:
     """`mean_with_interval` of every metric, with the same options."""
     return {name: mean_with_interval(values, **options) for name, values in scores.items()}

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rclrec_mini.data.prepared import read_manifest
+from rclrec_mini.data.prepared import data_hash, read_manifest
 from rclrec_mini.data.schema import PURCHASE, TRUTH, USERS
-from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
+from rclrec_mini.data.sequences import Sequences, Split, read_table, split_of
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.files import InputError
@@ -33,17 +33,17 @@ class Materials:
 
     @classmethod
     def load(cls, data: Path | str, ids: Path | str) -> "Materials":
-        """Read a prepared data set and the catalogue made from it, split leave-last-purchase-out.
+        """Read a prepared data set, split as its manifest says, and the catalogue made from it.
 
         Raises:
             InputError: a file is missing or damaged, or the ids were made from other data.
         """
         data = Path(data)
         sequences = Sequences.load(data)
-        data_hash, catalog = read_manifest(data)["content_hash"], Catalog.load(ids)
-        if catalog.data_hash != data_hash:
+        expected, catalog = data_hash(data), Catalog.load(ids)
+        if catalog.data_hash != expected:
             raise InputError(
-                f"{ids}: data_hash is {catalog.data_hash!r}, expected {data_hash!r}, the content_hash of {data}: "
+                f"{ids}: data_hash is {catalog.data_hash!r}, expected {expected!r}, the content_hash of {data}: "
                 "made from other data"
             )
         truth = data / "truth.parquet"
@@ -52,11 +52,11 @@ class Materials:
         return cls(
             folder=data,
             sequences=sequences,
-            split=split_last_purchase(sequences),
+            split=split_of(data, sequences),
             catalog=catalog,
             profiles=_demographics(data / "users.parquet"),
             journey=None if journey is None else torch.from_numpy(journey),
-            data_hash=data_hash,
+            data_hash=expected,
         )
 
     def label(self) -> str:

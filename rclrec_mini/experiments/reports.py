@@ -1,10 +1,10 @@
 """Tables 1 and 2 and Figure 3 from the runs of a study: JSON with everything, Markdown and CSV to read.
 
-Means are over test targets, one a user, with 95% bootstrap intervals over users; seeds are averaged within each user
-first (evaluation/metrics.py). Each row is compared on the same users with the best other trained method (table1), or
-with fine-tuning without a prefix from the same stage one (table2, figure3). The paper's numbers stand beside ours,
-under the name of the data that they come from: they were made from other data, so only their order and their ratios
-can be compared.
+Means are over users, with 95% bootstrap intervals; a user's test targets, where there are several, and the seeds are
+averaged first (evaluation/metrics.py). Each row is compared on the same users with the best other trained method
+(table1), or with fine-tuning without a prefix from the same stage one (table2, figure3). The paper's numbers stand
+beside ours, under the name of the data that they come from: they were made from other data, so only their order and
+their ratios can be compared.
 """
 
 import time
@@ -17,7 +17,15 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, most_recent
-from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall, summarize
+from rclrec_mini.evaluation.metrics import (
+    mean_with_interval,
+    ndcg,
+    of_users,
+    paired_test,
+    rank_of,
+    recall,
+    summarize,
+)
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
 from rclrec_mini.experiments.jobs import LISTED, load_materials, read_result
 from rclrec_mini.experiments.materials import Materials
@@ -51,8 +59,9 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
     ranks = {name: load(found) for name, found in folders.items()}
     naive = {name: rank[None] for name, rank in naive_ranks(materials).items()}
     by_name = {name: values["rank"] for name, values in ranks.items()}
-    scores = {name: metrics_of(rank) for name, rank in {**by_name, **naive}.items()}
     user = materials.sequences.user_of(materials.split.test)
+    of_targets = {name: metrics_of(rank) for name, rank in {**by_name, **naive}.items()}
+    scores = {name: of_users(values, user) for name, values in of_targets.items()}
     sliced = slices(
         materials.sequences, materials.split, materials.split.test, max_history=materials_history(study),
         journey=None if materials.journey is None else materials.journey.numpy(),
@@ -66,14 +75,14 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
             row["against"] = {"other": other, **tests}
         if name != COUNT:
             row["to_count"] = {metric: asdict(paired_test(values[metric], scores[COUNT][metric])) for metric in METRICS}
-        row |= seen_and_unseen(values, user, sliced[0])
+        row |= seen_and_unseen(of_targets[name], user, sliced[0])
+        recalled = of_targets[name]["recall@10"]
         row["groups"] = {
-            one.name: {group: asdict(e) for group, e in by_slice(values["recall@10"], user, one).items()}
-            for one in sliced
+            one.name: {group: asdict(e) for group, e in by_slice(recalled, user, one).items()} for one in sliced
         }
         described[name] = row
     for name, found in folders.items():
-        described[name] |= of_runs(study, name, rows[name], found, ranks[name])
+        described[name] |= of_runs(study, name, rows[name], found, ranks[name], user)
     label, published = PAPER.get(table, ("", {}))
     for name, values in published.items():
         if name in described:
@@ -157,7 +166,7 @@ def opponent(
 
 
 def of_runs(
-    study: Study, name: str, row: Row, folders: Mapping[int, Path], values: Mapping[str, np.ndarray]
+    study: Study, name: str, row: Row, folders: Mapping[int, Path], values: Mapping[str, np.ndarray], user: np.ndarray
 ) -> dict[str, Any]:
     """What the runs of a row tell besides its metrics."""
     runs = {seed: read_result(folder) for seed, folder in folders.items()}
@@ -173,7 +182,7 @@ def of_runs(
         "parameters": runs[min(runs)]["parameters"],
         "seconds": float(np.mean([a["seconds"] + b["seconds"] for a, b in zip(before, runs.values(), strict=True)])),
         "stage_one": {
-            **{metric: asdict(e) for metric, e in summarize(metrics_of(rank)).items()},
+            **{metric: asdict(e) for metric, e in summarize(of_users(metrics_of(rank), user)).items()},
             "steps": [run["steps"] for run in before],
             "best_step": [run["best_step"] for run in before],
         },

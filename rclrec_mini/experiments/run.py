@@ -24,7 +24,7 @@ from torch import nn
 from rclrec_mini.checks import MAX_SEED, FieldError, at_least, within
 from rclrec_mini.data.sequences import every_nth
 from rclrec_mini.decoding.beam_search import Search, beam_search
-from rclrec_mini.evaluation.metrics import CUTOFFS, coverage, evaluate_rankings, metric_names, summarize
+from rclrec_mini.evaluation.metrics import CUTOFFS, coverage, evaluate_rankings, metric_names, of_users, summarize
 from rclrec_mini.evaluation.ranking import rank, selector_recovery
 from rclrec_mini.experiments.decoding import DecodingConfig, search_of
 from rclrec_mini.experiments.materials import Materials
@@ -276,6 +276,7 @@ def evaluate_run(
         model, materials.sequences, materials.catalog, rows, k=k, beams=beams, search=search, progress=progress
     )
     scores = evaluate_rankings(items, materials.sequences.item[rows], cutoffs=cutoffs)
+    scores = of_users(scores, materials.sequences.user_of(rows))
     result = {
         "run": str(run),
         "split": split,

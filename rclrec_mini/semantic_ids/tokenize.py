@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import rclrec_mini
 from rclrec_mini.checks import check
-from rclrec_mini.data.prepared import read_manifest
+from rclrec_mini.data.prepared import data_hash
 from rclrec_mini.data.schema import ITEMS
-from rclrec_mini.data.sequences import Sequences, Split, read_table, split_last_purchase
+from rclrec_mini.data.sequences import Sequences, Split, read_table, split_of
 from rclrec_mini.files import check_output, whole_folder, write_json
 from rclrec_mini.semantic_ids.catalog import IDS, Catalog
 from rclrec_mini.semantic_ids.diagnostics import category_index, diagnostics
@@ -52,7 +52,7 @@ def tokenize(
 ) -> Catalog:
     """Give every item of a prepared data set its semantic id, and write catalogue and diagnostics.json to `out`.
 
-    Co-occurrence is counted in the training events of `split` only, by default leave-last-purchase-out.
+    Co-occurrence is counted in the training events of `split` only, by default the split of the data set.
     diagnostics.json holds the config, the version, the seconds it took, how many tuples collided and were moved, and
     the rows of `diagnostics.diagnostics`. A level that collapsed raises the warning CollapsedCodebook.
 
@@ -65,7 +65,7 @@ def tokenize(
     check_output(out, IDS, inputs=[data_folder], overwrite=overwrite)
     sequences = Sequences.load(data_folder)
     items = read_table(data_folder / "items.parquet", ITEMS)
-    split = split or split_last_purchase(sequences)
+    split = split or split_of(data_folder, sequences)
     seed = config.codebooks.seed
     vectors = item_vectors(items, sequences, split.train_event, config.features, seed=seed, progress=progress)
     if config.method == "rqvae":
@@ -75,7 +75,7 @@ def tokenize(
     codes, collisions = unique_codes(quantization)
     rows = diagnostics(quantization, codes, collisions, category_index(items), seed=seed)
     _warn_of_collapse(rows, n_items=len(codes), n_codes=config.codebooks.codes)
-    catalog = Catalog(codes.cpu(), n_codes=config.codebooks.codes, data_hash=read_manifest(data_folder)["content_hash"])
+    catalog = Catalog(codes.cpu(), n_codes=config.codebooks.codes, data_hash=data_hash(data_folder))
     with whole_folder(out, IDS, inputs=[data_folder], overwrite=overwrite) as partial:
         catalog.write(partial)
         report = {

@@ -1,5 +1,6 @@
 import hashlib
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -59,6 +60,17 @@ def ijcai15(path: Path, events: list[Event]) -> Path:
 
 def table(path: Path, events: list[Event]) -> Path:
     path.write_text("user,item,behavior,timestamp\n" + "".join(",".join(map(str, event)) + "\n" for event in events))
+    return path
+
+
+def reviews(path: Path, source: str, events: list[Event]) -> Path:
+    rows = (
+        {"reviewerID": f"A{user}", "asin": f"B{item}", "unixReviewTime": time, "overall": 5.0}
+        if source == "amazon2018"
+        else {"user_id": f"u{user}", "business_id": f"b{item}", "date": str(datetime.fromtimestamp(time, UTC))[:19]}
+        for user, item, _, time in events
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
@@ -127,6 +139,21 @@ def test_equal_to_plain_python(tmp_path, filters):
     assert {name: n for name, n in manifest["dropped"].items() if n} == {name: n for name, n in dropped.items() if n}
     assert manifest["counts"]["interactions"] == len(rows) == 701 - sum(manifest["dropped"].values())
     assert nothing_left(tmp_path, "a.txt", "b.txt", "out")
+
+
+def test_a_k_core_and_a_time_range(tmp_path):
+    events = random_events(701)
+    log = table(tmp_path / "log.csv", events)
+    start, end = (datetime.fromtimestamp(JUNE + second, UTC) for second in (5, 30))
+    inside = [event for event in events if JUNE + 5 <= event[3] < JUNE + 30]
+    times = {"start": start.isoformat(), "end": end.replace(tzinfo=None).isoformat()}
+    manifest = run("table", log, out=tmp_path / "out", k_core=13, **times)
+    rows, dropped = twin(inside, min_item_count=13, min_user_events=13, iterate=True)
+    assert rows_of(tmp_path / "out") == rows != twin(inside, min_item_count=13, min_user_events=13)[0]
+    assert manifest["dropped"]["rows_outside_the_time_range"] == 701 - len(inside) > 100
+    assert manifest["dropped"]["items_below_min_count"] == dropped["items_below_min_count"] > 0
+    told = {"min_item_count": 13, "min_user_events": 13, "iterate": True} | times
+    assert {name: manifest["filters"][name] for name in told} == told
 
 
 def test_the_filters_of_the_test_above_differ():
@@ -370,6 +397,8 @@ def write_of(source: str, folder: Path) -> tuple[Path, dict]:
         lines = [f"{u},{i},{i % 7},{words[b]},{t - JUNE + 1511539190}\n" for u, i, b, t in events]
         (folder / "log.csv").write_text("".join(lines))
         return folder / "log.csv", {}
+    if source in ("amazon2018", "yelp"):
+        return reviews(folder / "log.json", source, events), {}
     if source == "recbole":
         lines = [f"u{u}\t{i}\t{b}.0\t{t}.5\n" for u, i, b, t in events]
         header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -395,7 +424,7 @@ def write_of(source: str, folder: Path) -> tuple[Path, dict]:
     return folder, {}
 
 
-KINDS = ["rec-tmall", "ijcai15", "userbehavior", "recbole", "table", "parquet"]
+KINDS = ["rec-tmall", "ijcai15", "userbehavior", "recbole", "table", "parquet", "amazon2018", "yelp"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -496,7 +525,7 @@ def test_an_output_that_exists(tmp_path):
         ({"engine": "sqlite"}, "engine: found 'sqlite', expected duckdb or spark"),
         (
             {"source": "tmall"},
-            "source: found 'tmall', expected one of table, recbole, rec-tmall, ijcai15, userbehavior",
+            "source: found 'tmall', expected one of table, recbole, rec-tmall, ijcai15, userbehavior, amazon2018, yelp",
         ),
         ({"log": ()}, "log: found (), expected at least one file"),
         ({"within_day": "funnel"}, "within_day: found funnel for table"),
@@ -516,6 +545,15 @@ def test_an_output_that_exists(tmp_path):
             "behaviors: found view=see, expected one of click, favorite, cart, purchase, drop",
         ),
         ({"source": "rec-tmall", "users": Path("x")}, "users: found x, expected none"),
+        ({"source": "yelp", "users": Path("x")}, "users: found x, expected none"),
+        ({"k_core": 0}, "k_core: found 0, expected 1 or more"),
+        ({"split": "random"}, "split: found 'random', expected last-purchase or time"),
+        ({"start": "May"}, "start: found 'May', expected a time such as 2017-10-01"),
+        ({"end": "1970-01-01"}, "end: found 1970-01-01, expected a time after start, 1970-01-01"),
+        (
+            {"start": "2018-01-01", "end": "2018-01-01T01:00+02:00"},
+            "end: found 2018-01-01T01:00+02:00, expected a time",
+        ),
         ({"memory": "1 gigabyte"}, "memory: found '1 gigabyte', expected at least 500MB, such as 800MB or 1GB"),
         ({"memory": "10MB"}, "memory: found '10MB', expected at least 500MB"),
         ({"threads": 0}, "threads: found 0, expected 1 or more"),

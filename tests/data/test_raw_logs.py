@@ -14,7 +14,7 @@ from rclrec_mini.data import raw_files
 from rclrec_mini.data.columns import Layout, any_id, iso_8601, milliseconds, one_of, price, seconds, text
 from rclrec_mini.data.engines import DuckDB
 from rclrec_mini.data.raw_logs import Part, find_fault, open_part, read_raw
-from rclrec_mini.data.sources import ijcai15, rec_tmall, userbehavior
+from rclrec_mini.data.sources import amazon2018, ijcai15, rec_tmall, userbehavior, yelp
 from rclrec_mini.data.unpacking import find, zip_holds
 from rclrec_mini.files import InputError
 
@@ -44,6 +44,12 @@ LAYOUTS = {
     ),
     "milliseconds": Layout((milliseconds("time"),), ",", header=True, quoted=True),
     "iso": Layout((iso_8601("time"),), ",", header=True, quoted=True),
+}
+OF_JSON = {
+    "amazon2018": amazon2018.REVIEWS,
+    "amazon2018-meta": amazon2018.META,
+    "yelp": yelp.REVIEWS,
+    "yelp-business": yelp.BUSINESSES,
 }
 LINES = {
     "rec-tmall": "10007\x01u7\x01alipay\x012014-09-18 15:03:11",
@@ -182,6 +188,10 @@ ALMOST = st.one_of(
     st.from_regex(r"\A2014-0[12]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9](:[0-6][0-9]([.][0-9]+)?)?( ?[-+Z][0-2][0-9])?\Z"),
     st.from_regex(r"\A[0-9]{1,17}([.][0-9]{0,3})?\Z"),
     st.sampled_from(["click", "Click", "pay", "alipay", "cart", "3", "4", "b12", "s3", "5-7", "5-7-9", "-7", "2661.0"]),
+    st.from_regex(r"\A[$]?[0-9]{1,4}(,[0-9]{2,3}){0,2}([.][0-9]{0,2})?\Z"),
+    st.sampled_from(
+        ["$5.00 - $9.99", "a < b", "<b>x", "</b>", "<!-- x", "<3", "var x = Date().getTime();", "getTime", ",a", "a,"]
+    ),
     st.text(st.characters(exclude_characters="\0\n\r", exclude_categories=["Cs"]), min_size=1, max_size=5),
 )
 
@@ -189,8 +199,9 @@ ALMOST = st.one_of(
 @settings(**SETTINGS)
 @given(texts=st.lists(ALMOST, min_size=1, max_size=67))
 def test_parse_and_fits_agree(engine, texts):
+    layouts = LAYOUTS | OF_JSON
     table = engine._connection.create_table("texts", pa.table({"text": texts}), temp=True, overwrite=True)
-    columns = {f"{kind} {column.name}": column for kind, layout in LAYOUTS.items() for column in layout.columns}
+    columns = {f"{kind} {column.name}": column for kind, layout in layouts.items() for column in layout.columns}
     parsed = table.select(**{key: column.parse(table.text).notnull() for key, column in columns.items()})
     found = pa.Table.from_batches(list(engine.batches(parsed)))
     for key, column in columns.items():

@@ -11,12 +11,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from rclrec_mini.data.prepare import PrepareConfig, prepare
-from rclrec_mini.data.raw_writers import REC_TMALL_LOGS, REC_TMALL_PRODUCT, write_raw
+from rclrec_mini.data.raw_writers import (
+    AMAZON_META,
+    AMAZON_REVIEWS,
+    REC_TMALL_LOGS,
+    REC_TMALL_PRODUCT,
+    YELP_BUSINESSES,
+    YELP_REVIEWS,
+    write_raw,
+)
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.data.simulate import preset, simulate
 from rclrec_mini.files import InputError, read_json
 
 TINY = preset("tiny", users=53)
+NAMES = {"amazon2018": (AMAZON_REVIEWS, AMAZON_META), "yelp": (YELP_REVIEWS, YELP_BUSINESSES)}
 Event = tuple[int, int, int, int]  # user, item, behavior, timestamp or day
 
 
@@ -114,6 +123,31 @@ def test_prepare_gives_the_shop_back(tmp_path: Path, events: list[Event], format
     assert found == [event[:3] for event in events]
 
 
+@pytest.mark.parametrize("format", ["amazon2018", "yelp"])
+def test_reviews_are_the_purchases(tmp_path: Path, events: list[Event], items: list[dict], format: str) -> None:
+    written = write_raw(TINY, tmp_path / "raw", format=format)
+    assert written["files"] == sorted(name for name in NAMES[format])
+    log, meta = (tmp_path / "raw" / name for name in NAMES[format])
+    prepare(PrepareConfig(source=format, log=(log,), items=meta, out=tmp_path / "data", threads=1), progress=False)
+    read = Sequences.load(tmp_path / "data")
+    known = pq.read_table(tmp_path / "data" / "items.parquet").to_pylist()
+    raw_user = pq.read_table(tmp_path / "data" / "users.parquet")["raw_id"].to_pylist()
+    found = [
+        (int(raw_user[read.user_of(row)][1:]) - 1, int(known[read.item[row]]["raw_id"][1:]) - 1, time)
+        for row, time in enumerate(read.timestamp.tolist())
+    ]
+    resolution = 86_400 if format == "amazon2018" else 1
+    bought = [(user, item, time // resolution * resolution) for user, item, action, time in events if action == 3]
+    assert found == list(dict.fromkeys(bought)) and len(bought) == written["counts"]["interactions"] > 50
+    names = ("title", "category", *(("brand", "parent_category", "price") if format == "amazon2018" else ("seller",)))
+    for item in known:
+        truth = items[int(item["raw_id"][1:]) - 1]
+        assert [item[name] for name in names] == [
+            pytest.approx(truth[n], abs=0.01) if n == "price" else truth[n] for n in names
+        ]
+    assert not (tmp_path / "raw" / "truth.parquet").exists()
+
+
 def test_rows_set_the_number_of_users(tmp_path: Path) -> None:
     written = write_raw(TINY, tmp_path / "raw", format="ijcai15", rows=5_003)
     assert written["counts"]["interactions"] == pytest.approx(5_003, rel=0.05)
@@ -123,7 +157,7 @@ def test_rows_set_the_number_of_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "csv"}, "format: found csv, expected rec-tmall or ijcai15"),
+        ({"format": "csv"}, "format: found csv, expected one of rec-tmall, ijcai15"),
         ({"rows": 0}, "rows: found 0, expected at least 1"),
         ({"zipped": True}, "zipped: expected only with ijcai15"),
     ],

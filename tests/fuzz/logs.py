@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import math
 import random
 import zipfile
@@ -86,11 +87,31 @@ def table(rng: random.Random) -> str:
     return "".join(separator.join(f"{quote}{value}{quote}" for value in line) + "\n" for line in lines)
 
 
+def amazon2018(rng: random.Random) -> str:
+    rows = [
+        {"overall": 5.0, "reviewerID": f"A{user}", "asin": rng.choice([item, f"B{item}"]), "unixReviewTime": seconds}
+        | ({"style": {"Size:": " 1"}, "summary": "é 😀"} if rng.random() < 0.3 else {})
+        for user, item, _, seconds in events(rng)
+    ]
+    return "".join(json.dumps(row, ensure_ascii=rng.random() < 0.5) + "\n" for row in rows)
+
+
+def yelp(rng: random.Random) -> str:
+    rows = [
+        {"review_id": n, "user_id": f"v{user}", "business_id": f"-{item}", "stars": 4, "text": 'a "b"\n'}
+        | {"date": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"}
+        for n, (user, item, _, seconds) in enumerate(events(rng))
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 TEXTS: dict[str, Callable[[random.Random], str]] = {
     "rec-tmall": rec_tmall,
     "ijcai15": ijcai15,
     "userbehavior": userbehavior,
     "table": table,
+    "amazon2018": amazon2018,
+    "yelp": yelp,
 }
 
 
@@ -127,20 +148,22 @@ def text_case(rng: random.Random, folder: Path) -> str:
     for _ in range(rng.choice([0, 1, 1, 1, 1, 2, 3])):
         data = rng.choice(mutations.OF_TEXT)(rng, data)
     suffixes = [".csv", ".csv", ".txt"] + ([".CSV"] if source == "table" else [])
+    suffixes = [".json"] if source in ("amazon2018", "yelp") else suffixes
     log = folder / f"log{rng.choice(suffixes)}"
     log.write_bytes(data)
     return judge(source, log, read(source, data))
 
 
 def gzip_case(rng: random.Random, folder: Path) -> str:
-    """A table in gzip, damaged half of the time."""
-    text = table(rng).encode()
+    """A table or reviews in gzip, damaged half of the time."""
+    source = rng.choice(["table", "amazon2018"])
+    text = TEXTS[source](rng).encode()
     data = gzip.compress(text, mtime=0)
     for _ in range(rng.choice([0, 1, 1, 2])):
         data = rng.choice(mutations.OF_BYTES)(rng, data)
-    log = folder / "log.csv.gz"
+    log = folder / ("log.csv.gz" if source == "table" else "log.json.gz")
     log.write_bytes(data)
-    return judge("table", log, read("table", text), must_read=data == gzip.compress(text, mtime=0))
+    return judge(source, log, read(source, text), must_read=data == gzip.compress(text, mtime=0))
 
 
 def zip_case(rng: random.Random, folder: Path) -> str:

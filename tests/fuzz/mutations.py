@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 SNIPPETS = [b"\0", b'"', b'""', b",", b"\t", b"\x01", b"\r", b"\n", b"\r\n", b"\n\n", b"\xff", b"\xc3", b"\xef\xbb\xbf"]
+SNIPPETS += [b"{", b"}", b"[", b"]", b":", b"\\u0000", b"\\ud800", b"null", b"true"]
 SNIPPETS += ["é".encode(), "😀".encode(), "\u2028".encode(), "\u00a0".encode(), b" ", b"'", b"\\", b"#", b"0", b"-"]
 NUMBERS = ["", "0", "00", "01", "-0", "-1", "+1", " 1", "1 ", "1.0", "1.5", "1e3", "0x10", "1_000", "1,5", "nan", "NaN"]
 NUMBERS += ["inf", "NULL", "null", "None", "NA", "N/A", "\\N", "true", "١٢", "２", str(2**31), str(2**63 - 1)]

@@ -1,10 +1,11 @@
 """What a raw log says, by plain Python that shares nothing with the library's readers, and is slow and strict."""
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -186,6 +187,50 @@ def smallest(items: dict[int, dict[str, int]], item: int, values: dict[str, int]
         known[name] = min(value, known.get(name, value))
 
 
+def amazon2018(data: bytes) -> Log:
+    rows = objects(data, ("reviewerID", "asin", "unixReviewTime"))
+    events = [
+        (scalar(row["reviewerID"]), scalar(row["asin"]), 3, natural(scalar(row["unixReviewTime"]))) for row in rows
+    ]
+    expect(all(seconds <= LAST_SECOND for *_, seconds in events), "no seconds")
+    return ordered(events, {}, distinct=True)
+
+
+def yelp(data: bytes) -> Log:
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "%Y-%m-%d %H:%M:%S"
+    rows = objects(data, ("user_id", "business_id", "date"))
+    events = [
+        (scalar(row["user_id"]), scalar(row["business_id"]), 3, moment(scalar(row["date"]), *time)) for row in rows
+    ]
+    return ordered(events, {}, distinct=True)
+
+
+def scalar(value: Any) -> str:
+    expect(isinstance(value, str) and value != "", f"no text or number: {value!r}")
+    expect("\0" not in value and not re.search("[\ud800-\udfff]", value), "no UTF-8")
+    return value
+
+
+def objects(data: bytes, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The object of each line, which must have these keys and none twice; numbers as text."""
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        expect(len({key for key, _ in found}) == len(found), "a key twice")
+        return dict(found)
+
+    def constant(word: str) -> None:
+        raise NoLogError(f"no number: {word}")
+
+    options = {"object_pairs_hook": pairs, "parse_float": str, "parse_int": str, "parse_constant": constant}
+    try:
+        lines = data.decode("utf-8").removeprefix("\ufeff").removesuffix("\n").split("\n")
+        rows = [json.loads(line, **options) for line in lines]
+    except (ValueError, RecursionError) as error:
+        raise NoLogError(str(error)) from None
+    expect(all(isinstance(row, dict) and {*keys} <= {*row} for row in rows), "an object without a key")
+    return rows
+
+
 def table(data: bytes) -> Log:
     """A table of text with the columns user, item, behavior, timestamp and perhaps category."""
     header = data.split(b"\n")[0]
@@ -254,4 +299,11 @@ def prepared(folder: Path) -> Log:
     return Log(events, {item: values for item, values in described.items() if values})
 
 
-READERS = {"rec-tmall": rec_tmall, "ijcai15": ijcai15, "userbehavior": userbehavior, "table": table}
+READERS = {
+    "rec-tmall": rec_tmall,
+    "ijcai15": ijcai15,
+    "userbehavior": userbehavior,
+    "table": table,
+    "amazon2018": amazon2018,
+    "yelp": yelp,
+}
