@@ -278,8 +278,8 @@ with (
 # ## Every format in one line
 #
 # [Data you can bring](../book/formats.md) has all details. Here is the same purchase, of item 7 by user 5, in each of
-# the seven formats. The last two are reviews, of Amazon and of Yelp. They know one behaviour only: who reviewed a thing
-# has bought it, so every row is a purchase.
+# the seven formats, and the time that is read. The last two are reviews, of Amazon and of Yelp. They know one behaviour
+# only: who reviewed a thing has bought it, so every row is a purchase.
 
 # %%
 IJCAI = (
@@ -313,13 +313,14 @@ FORMATS = {  # source: file, text, flags
     "userbehavior": ("UserBehavior.csv", "5,7,11,buy,1511544070\n", ""),
     "amazon2018": (
         "Toys_and_Games.json",
-        '{"asin":"7","reviewerID":"5","unixReviewTime":1410998400}\n',
+        '{"reviewerID": "5", "asin": "7", '
+        '"unixReviewTime": 1410998400}\n',
         "",
     ),
     "yelp": (
         "yelp_academic_dataset_review.json",
-        '{"user_id":"5","business_id":"7",'
-        '"date":"2014-09-18 15:03:11"}\n',
+        '{"user_id": "5", "business_id": "7", '
+        '"date": "2014-09-18 15:03:11"}\n',
         "",
     ),
 }
@@ -337,14 +338,9 @@ for source, (name, text, flags) in FORMATS.items():
         folder / source / "interactions.parquet", INTERACTIONS
     )
     seconds = table["timestamp"].to_pylist()[0]
-    read[source] = {
-        "a line of the file": text.splitlines()[-1].replace(
-            "\x01", "|"
-        ),
-        "time read": pd.Timestamp(seconds, unit="s"),
-    }
-pd.set_option("display.max_colwidth", 70)
-pd.DataFrame(read).T
+    read[source] = str(pd.Timestamp(seconds, unit="s"))
+    line = text.splitlines()[-1].replace("\x01", "|")
+    print(f"{source:<14}{read[source]}\n    {line}")
 
 # %% tags=["remove-cell"]
 from rclrec_mini.data.sources import SOURCES
@@ -363,19 +359,22 @@ for source in FORMATS:
     ].to_pylist()
     assert [name.removeprefix("u") for name in raw] == ["7", "5"], raw
 for source in ("ijcai15", "amazon2018"):
-    assert read[source]["time read"] == pd.Timestamp("2014-09-18")
+    assert read[source] == "2014-09-18 00:00:00"
 
 # %% [markdown]
 # (Fields of REC-Tmall are separated by the byte 0x01, shown as a bar.) IJCAI-15 and Amazon know days only, so their
-# times are midnights. Any of these files may be in gzip or zip; tables may also be TSV or Parquet, or a folder of files.
+# times are midnights. All of these may be in gzip or zip; tables may also be TSV or Parquet, or a folder of files.
 #
 # ## Only what is dense: the k-core
 #
-# Papers on reviews drop people and items with fewer than five. Once is not enough: without the rare items, some people
-# fall below five, and without those people some items. So one starts with all events $E_0$ and goes on,
+# Papers on reviews drop people and items with fewer than five of them. Once is not enough: without the rare items, some
+# people fall below five, and without those people some items. So one starts with all events $E_0$ and goes on,
 #
 # $$
-# E_{t+1} = \{(u, i) \in E_t : n_t(u) \ge k,\ n_t(i) \ge k\},
+# \begin{aligned}
+# E_{t+1} = \{(u, i) \in E_t :\ & n_t(u) \ge k \\
+# \text{and}\ & n_t(i) \ge k\},
+# \end{aligned}
 # $$
 #
 # where $n_t$ counts the events of a user or an item in $E_t$, until nothing changes. What is left is the *k-core*, the
