@@ -326,7 +326,7 @@ FORMATS = {  # source: file, text, flags
 }
 
 # %%
-read = {}
+read, shown = {}, []
 for source, (name, text, flags) in FORMATS.items():
     (folder / name).write_text(text)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -340,7 +340,8 @@ for source, (name, text, flags) in FORMATS.items():
     seconds = table["timestamp"].to_pylist()[0]
     read[source] = str(pd.Timestamp(seconds, unit="s"))
     line = text.splitlines()[-1].replace("\x01", "|")
-    print(f"{source:<14}{read[source]}\n    {line}")
+    shown += [f"{source:<14}{read[source]}", f"    {line}"]
+print(*shown, sep="\n")
 
 # %% tags=["remove-cell"]
 from rclrec_mini.data.sources import SOURCES
