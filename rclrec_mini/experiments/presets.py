@@ -33,7 +33,7 @@ SMALL_MODELS: dict[str, Any] = {
     "gear": GEARConfig(**MINI),
     "rclrec": RCLRecConfig(backbone=MINI_BACKBONE),
     "pointing": PointingConfig(backbone=MINI_BACKBONE),
-    "llm": LanguageModelConfig(events=50),
+    "llm": LanguageModelConfig(d=64, heads=2, layers=3, ffn=256, events=50),
 }
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": SMALL_MODELS,
@@ -74,7 +74,7 @@ SCHEDULES = {
     "hstu": {"max_steps": 10_000},
     "mbgen": {"max_steps": 2_000},
     "pointing": {"max_steps": 4_500},
-    "llm": {"max_steps": 1_500},
+    "llm": {"max_steps": 2_400},
 }
 PROMPTS = {"max_steps": 150, "batch_size": 16}  # stage two of llm in mini: it reads all of a prompt for one target
 
