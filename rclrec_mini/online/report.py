@@ -72,13 +72,20 @@ class Bench:
     tau: float
     level: float
 
+    def begun(self, arm: np.ndarray) -> np.ndarray:
+        """The days by which users of both arms have ordered, (D,) bool."""
+        return self.control[arm == 0].any(axis=0) & self.treated[arm == 1].any(axis=0)
+
     def test(self, arm: np.ndarray) -> dict[str, Any]:
-        """What the test sees whose users of arm 0 live under the control and those of arm 1 under the treatment."""
-        zero, one = arm == 0, arm == 1
+        """What the test sees whose users of arm 0 live under the control and those of arm 1 under the treatment.
+
+        Raises:
+            InputError: an arm orders nothing.
+        """
+        zero, one, begun = arm == 0, arm == 1, self.begun(arm)
         y = np.where(one, self.treated[:, -1], self.control[:, -1])
         inside = zero | one
         adjusted, one_inside = cuped(y[inside], self.before[inside]), one[inside]
-        begun = self.control[zero].any(axis=0) & self.treated[one].any(axis=0)  # days by which both have ordered
         if not begun.any():
             raise InputError(
                 f"a test of {inside.sum()} users: found an arm without orders, expected more users or days"
@@ -92,16 +99,18 @@ class Bench:
         }
 
     def calls(self, arms: list[np.ndarray]) -> dict[str, float]:
-        """The shares of tests that call a difference: plain, cuped, at any look, and always valid."""
-        found = [self.test(arm) for arm in arms]
+        """The shares of tests that call a difference: plain, cuped, at any look, and always valid. One in which an arm
+        orders nothing calls none."""
+        found = [self.test(arm) for arm in arms if self.begun(arm).any()]
         peeked = [(np.abs(one["looks"]["lift"]) > one["looks"]["fixed"]).any() for one in found]
         alpha = 1 - self.level
-        return {
-            "plain": float(np.mean([one["plain"]["p_value"] < alpha for one in found])),
-            "cuped": float(np.mean([one["cuped"]["p_value"] < alpha for one in found])),
-            "peeking": float(np.mean(peeked)),
-            "always_valid": float(np.mean([one["looks"]["p_value"][-1] < alpha for one in found])),
+        called = {
+            "plain": [one["plain"]["p_value"] < alpha for one in found],
+            "cuped": [one["cuped"]["p_value"] < alpha for one in found],
+            "peeking": peeked,
+            "always_valid": [one["looks"]["p_value"][-1] < alpha for one in found],
         }
+        return {kind: float(np.sum(each) / len(arms)) for kind, each in called.items()}
 
 
 def write_report(
@@ -226,7 +235,8 @@ def _published(shop: Mapping[str, float], bucket: Bucket, level: float) -> dict[
 def _foretold(
     outcomes: Outcomes, rank: np.ndarray, seen: np.ndarray, slates: Slates | None, config: ReportConfig
 ) -> dict[str, Any]:
-    """Offline metrics of each arm, how they agree with each online outcome, and the pairs that they mislead on."""
+    """Offline metrics of each arm, how they agree with each online outcome over the arms that show anything, and the
+    pairs that they mislead on."""
     of_targets = offline_values(rank, seen, weights(slates) if slates is not None else None)
     offline: dict[str, Any] = {
         metric: {
@@ -244,13 +254,17 @@ def _foretold(
             name: {"truth": float(true)} | {kind: asdict(one) for kind, one in estimates(slates, arm).items()}
             for arm, (name, true) in enumerate(truth)
         }
-    if len(outcomes.arms) > 2:
+    shows = np.flatnonzero(outcomes.of("clicks").any(axis=1))
+    if len(shows) > 2:
+        of_targets = {name: rows[shows] for name, rows in of_targets.items()}
+        online = {metric: values[shows] for metric, values in online.items()}
+        names = [outcomes.arms[arm] for arm in shows]
         agreed = {metric: agreement(of_targets, values, level=config.level) for metric, values in online.items()}
         found["agreement"] = {
             metric: {name: asdict(one) for name, one in by_name.items()} for metric, by_name in agreed.items()
         }
         found["reversals"] = {
-            metric: {name: reversals(outcomes.arms, rows, values) for name, rows in of_targets.items()}
+            metric: {name: reversals(names, rows, values) for name, rows in of_targets.items()}
             for metric, values in online.items()
         }
     return found

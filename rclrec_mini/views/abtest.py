@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -108,7 +109,7 @@ def aa_histogram(p_values: Mapping[str, Sequence[float]]) -> Figure:
         bars[0].set_edgecolor(INK)
         bars[0].set_linewidth(2)
         axis.axhline(len(values) / 20, color=INK, linestyle="--")
-        axis.set(xlabel="p", title=f"{name}: {100 * count[0] / len(values):.1f}% below 0.05")
+        axis.set(xlabel="p", title=f"{name}\n{100 * count[0] / len(values):.1f}% below 0.05")
     axes[0, 0].set_ylabel("tests")
     sns.despine(figure)
     plt.close(figure)
@@ -140,6 +141,59 @@ def peeking(looks: Sequence[int], found: Mapping[str, Sequence[float]]) -> Figur
     axis.set(xscale="log", xlabel="looks", ylabel="called without an effect (%)", ylim=(0, None))
     axis.set_xticks(list(looks), [str(n) for n in looks])
     axis.minorticks_off()
+    axis.legend(frameon=False)
+    sns.despine(figure)
+    plt.close(figure)
+    return figure
+
+
+def worth(report: Mapping[str, Any]) -> pd.DataFrame:
+    """Of each arm but the control, in per cent: true lifts with half of their intervals, what one test sees of the
+    orders, and how many of such tests call a lift.
+
+    Args:
+        report: of online/report.py.
+    """
+
+    def cell(found: Mapping[str, float]) -> str:
+        return f"{100 * found['lift']:+.1f} ± {50 * (found['high'] - found['low']):.1f}"
+
+    arms = {arm: found for arm, found in report["arms"].items() if "lift" in found}
+    rows = {
+        arm: [
+            *map(cell, found["lift"].values()), cell(found["test"]["orders"]["plain"]),
+            f"{100 * found['called']['orders']['plain']:.0f}",
+        ]
+        for arm, found in arms.items()
+    }  # fmt: skip
+    titles = [name.replace("_", " ") for name in next(iter(arms.values()))["lift"]]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*titles, "one test", "called (%)"])
+
+
+def foretold(report: Mapping[str, Any], outcome: str = "orders") -> pd.DataFrame:
+    """How each offline metric ranks the arms by an online outcome: correlation with its interval, the share of
+    resamples in which it is the best of all, and how many pairs of arms it surely reverses."""
+    rows = {
+        metric: [
+            f"{found['correlation']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]", f"{100 * found['best']:.0f}",
+            len(report["reversals"][outcome][metric]),
+        ]
+        for metric, found in report["agreement"][outcome].items()
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["rank correlation", "best (%)", "reversed pairs"])
+
+
+def gains(rows: pd.DataFrame) -> Figure:
+    """Shares in per cent, a group of bars a row, a bar a column."""
+    figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    width = 0.8 / len(rows.columns)
+    for i, (name, hue) in enumerate(zip(rows.columns, colors(len(rows.columns)), strict=True)):
+        place = np.arange(len(rows)) + width * (i - (len(rows.columns) - 1) / 2)
+        bars = axis.bar(place, 100 * rows[name], width, color=hue, label=name)
+        axis.bar_label(bars, fmt="%.1f", color=INK, padding=2, fontsize=9)
+    axis.set_xticks(range(len(rows)), list(rows.index))
+    axis.set(ylabel="% of orders without any")
+    axis.margins(y=0.12)
     axis.legend(frameon=False)
     sns.despine(figure)
     plt.close(figure)

@@ -8,9 +8,9 @@ from made_up_outcomes import made_up
 from rclrec_mini.files import InputError, read_json
 from rclrec_mini.online.buckets import buckets
 from rclrec_mini.online.lift import compare, holm, paired
-from rclrec_mini.online.outcomes import Outcomes
+from rclrec_mini.online.outcomes import COUNTS, MONEY, Outcomes
 from rclrec_mini.online.power import users_needed
-from rclrec_mini.online.report import ReportConfig, report, write_report
+from rclrec_mini.online.report import Bench, ReportConfig, report, write_report
 from rclrec_mini.online.report_text import markdown
 
 FEW = ReportConfig(salts=3, aa=5)
@@ -122,6 +122,34 @@ def test_the_report_is_written_for_people_and_machines(outcomes, offline, tmp_pa
         assert words in text
     lift = found["arms"]["count"]["lift"]["revenue"]
     assert f"{100 * lift['lift']:+.2f} [{100 * lift['low']:+.2f}, {100 * lift['high']:+.2f}]" in text
+
+
+def test_an_arm_that_shows_nothing_is_no_ranking(outcomes, offline):
+    """A fourth arm without clicks, the best offline: the other three agree as if it were not there."""
+    rank, seen = offline
+    wide = {name: np.concatenate([getattr(outcomes, name), getattr(outcomes, name)[:1]]) for name in (*COUNTS, *MONEY)}
+    wide["clicks"][3] = 0
+    four = dataclasses.replace(outcomes, arms=(*ARMS, "nothing"), **wide)
+    ranks = np.concatenate([rank, np.zeros_like(rank[:1])])
+    found = report(four, control="tiger", rank=ranks, seen=seen, config=FEW)
+    alone = report(outcomes, control="tiger", rank=rank, seen=seen, config=FEW)
+    assert found["agreement"] == alone["agreement"] and found["reversals"] == alone["reversals"]
+    assert "nothing" in found["offline"]["recall@10"]
+
+
+def test_a_test_in_which_nobody_orders_calls_nothing(outcomes):
+    silent = dataclasses.replace(outcomes, **{
+        name: np.zeros_like(getattr(outcomes, name)) for name in (*COUNTS, *MONEY) if name not in ("visits", "clicks")
+    })  # fmt: skip
+    orders = silent.organic_orders.copy()
+    orders[:, :3, 0] = 1
+    rare = dataclasses.replace(silent, organic_orders=orders, organic_revenue=orders.astype(np.float32))
+    bench = Bench(rare.of("orders")[1][:, None], rare.of("orders")[0][:, None], np.zeros((997, 1)), 0.1, 0.95)
+    nobody, somebody = np.arange(997) % 2, np.arange(997) // 500
+    nobody[:3] = -1
+    assert set(bench.calls([nobody]).values()) == {0.0}
+    with pytest.raises(InputError, match="found an arm without orders, expected more users or days"):
+        bench.test(somebody)
 
 
 def test_a_control_that_is_no_arm_is_refused(outcomes):
