@@ -1,4 +1,4 @@
-// Fields with a name: a slider, and one of a few.
+// Fields with a name: a slider, one of a few, and switches.
 import { assign, h, unique } from "./dom.js";
 
 // A slider; say(value) is what a screen reader is told, and show(value, text) sets it and the text beside it.
@@ -24,5 +24,18 @@ export function choice({ legend, options, pick }) {
   });
   const el = h("fieldset", { class: "rl-choice" }, h("legend", {}, legend), h("div", {}, labels));
   const show = (value) => labels.forEach(({ firstChild }) => (firstChild.checked = firstChild.value === String(value)));
+  return { el, show };
+}
+
+// Switches, options [[name, text]]; pick(name, on) hears of one, and show(state, able) sets them: those that `able` calls
+// false can do nothing now.
+export function switches({ legend, options, pick }) {
+  const inputs = options.map(([name]) => h("input", { type: "checkbox", name, on: { change: ({ target }) => pick(name, target.checked) } }));
+  const labels = options.map(([, text], i) => h("label", {}, inputs[i], h("span", {}, text)));
+  const el = h("fieldset", { class: "rl-choice" }, h("legend", {}, legend), h("div", {}, labels));
+  const show = (state, able = {}) => inputs.forEach((input) => {
+    input.checked = state[input.name];
+    input.disabled = able[input.name] === false;
+  });
   return { el, show };
 }
