@@ -401,8 +401,9 @@ group_view(
 # gate such a group teaches nothing. Without it the whole group is measured against its own mean by nothing but rank: the
 # first places are pushed down and the last are pushed up, although nobody knows of any of them that it was wrong.
 #
-# *Switch the division by the standard deviation off.* All advantages of a group shrink by one factor, about four. That
-# is all it does while one item in sixteen is right.
+# *Switch the division by the standard deviation off, with the gate and without.* All advantages of a group shrink by
+# one factor: by four where the purchase is in the group, by thirty where it is not and the gate is off. Dividing makes
+# as much of rank alone as of a purchase.
 #
 # Do not judge the training by these sixteen. The same for two thousand test purchases:
 
@@ -429,6 +430,23 @@ pd.Series({
 # and not all.
 
 # %% tags=["remove-cell"]
+sixteen = Group(
+    items=torch.arange(16)[None],
+    valid=torch.ones(1, 16, dtype=torch.bool),
+    weight=torch.full((1, 16), 1 / 16),
+)
+for bought_at, factor in ((2, 4), (99, 30)):  # in the group, or not
+    at = torch.tensor([bought_at])
+    r = rule(sixteen, at) + ranking(sixteen, at, gate=False)
+    plain, scaled = (
+        advantages(r, sixteen, std=on) for on in (False, True)
+    )
+    assert (
+        abs(scaled.value[0, 0] / plain.value[0, 0] / factor - 1) < 0.1
+    )
+    assert (scaled.value[0, 0] < 0) and (
+        bought_at == 2 or scaled.value[0, -1] > 0
+    )
 if not FAST:
     rose, fell = ((is_now < was).sum(), (is_now > was).sum())
     assert 1.2 * fell < rose < 3 * fell and fell > 150

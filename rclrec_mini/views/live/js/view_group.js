@@ -7,7 +7,7 @@ import { frame, listed } from "./frame.js";
 import { advantages, rewards } from "./group_rewards.js";
 import { percent, signed } from "./inspector_words.js";
 
-const SCALE = [-3, 4]; // of advantages, what the bars can show
+const SCALE = [-3.4, 4]; // of advantages, what the bars can show
 const PARTS = { rule: "rule", ranking: "ranking", gate: "gate", std: "divide by std" };
 
 export function render({ model, el }) {
