@@ -398,8 +398,8 @@ group_view(
 
 # %% [markdown]
 # *Find a history whose group lacks the purchase, and switch the gate off. Who is punished now, and for what?* With the
-# gate such a group teaches nothing. Without it the whole group is measured against its own mean by nothing but rank: the
-# first places are pushed down and the last are pushed up, although nobody knows of any of them that it was wrong.
+# gate such a group teaches nothing. Without it the group is measured against its own mean by nothing but rank: the
+# first places are pushed down and the last are pushed up, although all of them were equally wrong.
 #
 # *Switch the division by the standard deviation off, with the gate and without.* All advantages of a group shrink by
 # one factor: by four where the purchase is in the group, by thirty where it is not and the gate is off. Dividing makes
