@@ -324,8 +324,50 @@ by_hand = 86_400 * 33  # samples a day
 np.testing.assert_allclose(54_925_330 / by_hand, 19.3, atol=0.1)
 
 # %% [markdown]
-# Preparing takes minutes, an epoch weeks or more: **at the paper's sizes a CPU is not enough**, and this project has no
-# measurement of a GPU to promise you. Measure before you start, on your own device, the same step:
+# Preparing takes minutes, an epoch weeks or more: **at the paper's sizes a CPU is not enough**.
+#
+# The rate can be foretold. Nearly all work is in the $n$ layers of the encoder, each with $4d^2$ weights for attention
+# and $2df$ for its feed-forward of width $f$. Every weight meets each of the $T$ events in a product and a sum, and the
+# way back costs twice the way forward. So a sample takes $F$ operations, and $R$ samples the time $t$ on a device that
+# does $\Phi$ of them a second:
+#
+# $$
+# F \approx 6\, T\, n\, (4 d^2 + 2 d f), \qquad t = \frac{R\, F}{\Phi}.
+# $$
+
+# %%
+from rclrec_mini.models.backbone import Backbone, BackboneConfig
+
+sizes = BackboneConfig()  # the paper's
+weights = 4 * sizes.d**2 + 2 * sizes.d * sizes.ffn  # of a layer
+F = 6 * sizes.max_history * sizes.encoder_layers * weights
+f"F = {F / 1e9:.2f} billion, done {a_second:.0f} times a second"
+
+# %% tags=["remove-cell"]
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+encoder = Backbone(sizes).encoder
+counted = sum(p.numel() for p in encoder.parameters() if p.ndim == 2)
+assert counted == sizes.encoder_layers * weights
+x = torch.zeros(3, sizes.max_history, sizes.d, requires_grad=True)
+bias = torch.zeros(3, sizes.heads, *2 * [sizes.max_history])
+with FlopCounterMode(display=False) as counter:
+    y = x
+    for layer in encoder:
+        y = layer(y, bias)
+    y.sum().backward()
+scores = 12 * sizes.encoder_layers * sizes.max_history**2 * sizes.d
+assert counter.get_total_flops() == 3 * (F + scores)
+assert round(F / 1e9, 2) == 0.94 and scores < 0.04 * F
+assert 29e9 < F * a_second < 34e9
+assert 2.5 < 100_150_807 * F / 1e13 / 3600 < 2.7
+
+# %% [markdown]
+# About 31 billion operations a second: what one core gives. What $\Phi$ is elsewhere, no data sheet tells. A device
+# that did 10 trillion *on this model* would need two and a half hours for an epoch of UserBehavior, and a width of 128
+# with $f = 512$ a quarter of that. This project has no measurement of a GPU to promise you. Measure before you start,
+# on your own device, the same step:
 #
 # ```
 # python benchmarks/methods.py --preset full --items 40000 \
