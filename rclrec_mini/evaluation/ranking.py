@@ -21,9 +21,10 @@ def rank(
 ) -> np.ndarray:  # fmt: skip
     """The k best items for the targets at `rows` of `sequences`: (n,) -> (n, k), -1 where fewer. `catalog` holds the
     semantic ids of all items; a model that scores items, or has ids of its own, does not read it. `search` is how a
-    generative model's lists are found."""
+    generative model's lists are found; a model may say how many users it takes at once."""
     items = [np.zeros((0, k), np.int64)]
     written = catalog_of(model, catalog)
+    batch_size = getattr(model, "users_at_once", batch_size)
     for batch in batches(model, sequences, rows, batch_size, progress=progress):
         items.append(best_items(model, batch, written, k=k, beams=beams, search=search)[0].cpu().numpy())
     return np.concatenate(items)

@@ -73,6 +73,7 @@ class LanguageModel(nn.Module):
     """
 
     every_event = True
+    users_at_once = 64  # in rankings: prompts are long, and more are slower on a CPU
 
     def __init__(self, *, model: nn.Module, titles: Titles, behaviors: Tensor, config: LanguageModelConfig):
         super().__init__()

@@ -68,6 +68,7 @@ def trie(
     *,
     notes: Sequence[Sequence[str]] | None = None,
     kept: Sequence[Collection[int]] | None = None,
+    words: Sequence[str] | None = None,
     title: str = "",
 ) -> Figure:
     """The prefix trie, root on top: a node for each prefix, its token beside its edge, the item under each leaf.
@@ -75,6 +76,7 @@ def trie(
     Args:
         catalog: a small one.
         notes: text for the nodes of depth 0..L, as far as given; a leaf's stands under its item.
+        words: names of the tokens, which are shown in place of their numbers.
         kept: nodes of depth 0..L, as far as given, that are drawn filled, with the edges that lead to them.
         title: of the figure.
     """
@@ -88,7 +90,7 @@ def trie(
         start = offsets.tolist()
         place = [sum(place[a:b]) / (b - a) for a, b in pairwise(start)]
         where.insert(0, place)
-    kept = kept or []
+    kept, names = kept or [], words or [str(token) for token in range(catalog.n_codes)]
     side = [[1] * len(xs) for xs in where]  # of its parent on which a node lies, for the text beside it
     for depth, xs in enumerate(where):
         filled = kept[depth] if depth < len(kept) else ()
@@ -101,7 +103,7 @@ def trie(
                     axes.plot(x, (1 - depth, -depth), zorder=1, **line)
                     side[depth][node] = -1 if x[1] < x[0] else 1
                     axes.annotate(
-                        str(int(catalog.child_tokens[depth - 1][node])), (0.35 * x[0] + 0.65 * x[1], 0.35 - depth),
+                        names[int(catalog.child_tokens[depth - 1][node])], (0.35 * x[0] + 0.65 * x[1], 0.35 - depth),
                         xytext=(6 * side[depth][node], 0), textcoords="offset points", fontsize=9,
                         ha="right" if side[depth][node] < 0 else "left",
                     )  # fmt: skip

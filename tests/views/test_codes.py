@@ -32,6 +32,8 @@ def test_the_trie_has_its_nodes_tokens_and_items():
     assert {"root", "a", "c"} <= set(words)
     assert [word for word in words if word.startswith("item")] == [f"item {i}" for i in (2, 1, 4, 0, 3)]
     assert sum(word in "012" for word in words) == 3 + 5
+    named = texts(codes.trie(catalog, words=["red", "wool", "coat"]).axes[0])
+    assert sum(word in ("red", "wool", "coat") for word in named) == 3 + 5
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert len(dots) == 1 + 3 + 5
     assert len({to_rgb(dot.get_color()) for dot in dots}) == 2
