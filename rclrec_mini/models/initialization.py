@@ -36,8 +36,8 @@ def start_as_inductor(first: nn.Module, second: nn.Module, frequencies: Tensor, 
 
     Head h of the first layer looks h + 1 words back and notes the word in a place of its own. Head h of the second
     looks for words whose note h is the word that stands h words back from here, and hands on what it finds. From random
-    weights a small model learns the words of a catalogue long before it learns to repeat a title of the history. Large ones learn such heads by
-    themselves (Olsson et al., 2022).
+    weights a small model learns the words of a catalogue long before it learns to repeat a title of the history; large
+    ones grow such heads by themselves (Olsson et al., 2022).
 
     Args:
         first, second: attention with q_proj, k_proj (with biases), v_proj, o_proj, as many heads of keys as of queries.
