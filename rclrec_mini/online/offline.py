@@ -5,6 +5,7 @@ Each is one value a user, (A, n), so that its interval and its agreement with th
     recall@10, ndcg@10, recall@1      of the item that the user bought last
     ..., seen; ..., unseen            of users who had, or had not, touched it before
     ..., incremental                  weighed by how many orders of such items are incremental, see weights
+    touched@10                        share of the slate that the user touches in the next events, at first visits
     IPS, SNIPS, DR                    orders at a first visit, from logged slates (off_policy.py)
 """
 
@@ -17,24 +18,25 @@ from rclrec_mini.online.off_policy import SlateLog, Value, doubly_robust, fitted
 from rclrec_mini.online.slates import FEATURES, Slates
 
 
-def offline_values(
-    rank: np.ndarray, seen: np.ndarray, weight: tuple[float, float] | None = None
-) -> dict[str, np.ndarray]:
+def offline_values(rank: np.ndarray, seen: np.ndarray, slates: Slates | None = None) -> dict[str, np.ndarray]:
     """The metrics of each user's target, by name.
 
     Args:
         rank: of the target in each arm's list from 0, 10 where it is absent (A, n).
         seen: whether the user had touched it (n,).
-        weight: of targets that are seen and unseen, None: no weighed metrics.
+        slates: for the weights, and for what is touched; None: without these metrics.
     """
     seen = np.asarray(seen, bool)
     plain = {"recall@10": recall(rank, 10), "ndcg@10": ndcg(rank, 10), "recall@1": recall(rank, 1)}
     found = dict(plain)
     for name in ("recall@10", "ndcg@10"):
         found |= {f"{name}, seen": plain[name][:, seen], f"{name}, unseen": plain[name][:, ~seen]}
-        if weight is not None:
-            each = np.where(seen, *weight)
+        if slates is not None:
+            each = np.where(seen, *weights(slates))
             found[f"{name}, incremental"] = plain[name] * each / max(each.mean(), 1e-12)
+    if slates is not None:
+        rows = np.arange(len(slates.user))[:, None]
+        found["touched@10"] = (slates.touched[rows, slates.arms.clip(min=0)] & (slates.arms >= 0)).mean(axis=-1)
     return {name: values for name, values in found.items() if values.shape[1] > 1}
 
 

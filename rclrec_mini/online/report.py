@@ -237,7 +237,7 @@ def _foretold(
 ) -> dict[str, Any]:
     """Offline metrics of each arm, how they agree with each online outcome over the arms that show anything, and the
     pairs that they mislead on."""
-    of_targets = offline_values(rank, seen, weights(slates) if slates is not None else None)
+    of_targets = offline_values(rank, seen, slates)
     offline: dict[str, Any] = {
         metric: {
             name: asdict(mean_with_interval(row, level=config.level))

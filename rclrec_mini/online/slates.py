@@ -21,6 +21,7 @@ from rclrec_mini.online.play import Play
 
 FEATURES = ("popularity", "in the history", "leaf in the history")  # what the shop knows of an item at a visit
 HISTORY = 50  # events that features read
+AHEAD = 20  # events after the visit that `touched` reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class Slates:
         size: m, of each pool (F,); an item's chance of a slot is 1/m.
         features: FEATURES of the pool's items (F, P, 3): ln(1 + events of the item in the log), ln(1 + its events among
             the last HISTORY of the user), ln(1 + those of its leaf).
+        touched: whether the user touches the item in the next AHEAD events, if no slate is shown (F, P).
         shown: places in the pool of what was shown, by slot (F, SHOWN).
         slot: that was clicked (F,), -1 for none.
         order: whether the click became an order (F,).
@@ -46,6 +48,7 @@ class Slates:
     pool: np.ndarray
     size: np.ndarray
     features: np.ndarray
+    touched: np.ndarray
     shown: np.ndarray
     slot: np.ndarray
     order: np.ndarray
@@ -104,6 +107,7 @@ def log_slates(
         pool=pool,
         size=size,
         features=_features(world, visit, pool, log),
+        touched=_touched(world, visit, pool),
         shown=shown,
         slot=choices.slot,
         order=choices.order,
@@ -144,3 +148,13 @@ def _features(world: Play, visit: np.ndarray, pool: np.ndarray, log: Sequences) 
         found[:, :, 2] += there & (leaf[column][:, None] == leaf[pool])
     found[:, :, 1:] = np.log1p(found[:, :, 1:])
     return found * (pool >= 0)[:, :, None]
+
+
+def _touched(world: Play, visit: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    future, person = world.future, world.future.visit_person[visit]
+    row = future.visit_row[visit][:, None] + np.arange(AHEAD)
+    item = np.where(row < future.offsets[person + 1][:, None], future.item[row.clip(max=len(future.item) - 1)], -2)
+    found = np.zeros(pool.shape, bool)
+    for column in item.T:
+        found |= column[:, None] == pool
+    return found

@@ -170,17 +170,24 @@ def worth(report: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*titles, "one test", "called (%)"])
 
 
-def foretold(report: Mapping[str, Any], outcome: str = "orders") -> pd.DataFrame:
-    """How each offline metric ranks the arms by an online outcome: correlation with its interval, the share of
-    resamples in which it is the best of all, and how many pairs of arms it surely reverses."""
+def foretold(report: Mapping[str, Any]) -> pd.DataFrame:
+    """How each offline metric ranks the arms by each online outcome: correlation with its interval, and how many pairs
+    of arms it surely reverses by orders.
+
+    Args:
+        report: of online/report.py.
+    """
+
+    def cell(found: Mapping[str, float]) -> str:
+        return f"{found['correlation']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+
+    agreed, reversed_ = report["agreement"], report["reversals"]["orders"]
     rows = {
-        metric: [
-            f"{found['correlation']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]", f"{100 * found['best']:.0f}",
-            len(report["reversals"][outcome][metric]),
-        ]
-        for metric, found in report["agreement"][outcome].items()
-    }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["rank correlation", "best (%)", "reversed pairs"])
+        metric: [*(cell(by_metric[metric]) for by_metric in agreed.values()), len(reversed_[metric])]
+        for metric in agreed["orders"]
+    }
+    titles = [*(name.replace("_", " ") for name in agreed), "reversed pairs"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=titles)
 
 
 def gains(rows: pd.DataFrame) -> Figure:
@@ -216,7 +223,7 @@ def lifts(rows: Mapping[str, Mapping[str, Mapping[str, float]]], *, titles: Sequ
         )
         axis.errorbar(value, place, xerr=[value - low, high - value], fmt="o", color=hue)
         axis.axvline(0, color=INK, linewidth=1)
-        axis.set(xlabel="lift (%)", title=title)
+        axis.set(xlabel="lift (%)", title=title.replace("_", " "))
     axes[0, 0].set_yticks(place, list(rows))
     sns.despine(figure)
     plt.close(figure)

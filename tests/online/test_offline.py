@@ -27,9 +27,9 @@ def slates(n: int, seed: int) -> Slates:
     true = np.stack([np.full(n, WORTH[OWN].sum()), np.full(n, WORTH[7])])
     place = shown[np.arange(n), slot]
     return Slates(
-        user=np.arange(n), pool=np.tile(np.arange(POOL), (n, 1)), size=np.full(n, POOL), features=features, shown=shown,
-        slot=np.where(order, slot, -1), order=order, incremental=order & (place >= 3), revenue=order * 10.0, arms=arms,
-        clicks=true, orders=true, revenues=10 * true,
+        user=np.arange(n), pool=np.tile(np.arange(POOL), (n, 1)), size=np.full(n, POOL), features=features,
+        touched=features[:, :, SEEN] > 0, shown=shown, slot=np.where(order, slot, -1), order=order,
+        incremental=order & (place >= 3), revenue=order * 10.0, arms=arms, clicks=true, orders=true, revenues=10 * true,
     )  # fmt: skip
 
 
@@ -59,11 +59,15 @@ def test_weights_are_shares_of_incremental_orders():
 def test_metrics_by_hand():
     rank = np.array([[0, 9, 10, 3], [10, 0, 0, 10]])
     seen = np.array([True, True, False, False])
-    found = offline_values(rank, seen, (0.25, 0.75))
+    some = slates(503, 0)
+    found = offline_values(rank, seen, some)
     np.testing.assert_allclose(found["recall@10"].mean(1), [0.75, 0.5])
     np.testing.assert_allclose(found["recall@1"].mean(1), [0.25, 0.5])
     np.testing.assert_allclose(found["recall@10, seen"].mean(1), [1, 0.5])
     np.testing.assert_allclose(found["recall@10, unseen"].mean(1), [0.5, 0.5])
-    np.testing.assert_allclose(found["recall@10, incremental"].mean(1), [(0.5 + 0.75) / 2, 0.5])
+    of_seen, of_unseen = weights(some)
+    expected = np.array([2 * of_seen + of_unseen, of_seen + of_unseen]) / (2 * of_seen + 2 * of_unseen)
+    np.testing.assert_allclose(found["recall@10, incremental"].mean(1), expected)
+    np.testing.assert_allclose(found["touched@10"].mean(1), [1 / 3, 0])  # of 5, 11 and 2 item 2; of 7 alone none
     np.testing.assert_allclose(found["ndcg@10, unseen"][0], [0, 1 / np.log2(5)])
     assert not any("incremental" in name for name in offline_values(rank, seen))

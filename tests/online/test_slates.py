@@ -10,7 +10,7 @@ from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
 from rclrec_mini.online.choice import SHOWN, ChoiceModel
 from rclrec_mini.online.play import Play
-from rclrec_mini.online.slates import Slates, log_slates
+from rclrec_mini.online.slates import AHEAD, Slates, log_slates
 
 ITEMS, FUTURE = tiny(users=211)
 N = len(ITEMS.leaf)
@@ -49,6 +49,14 @@ def test_a_slate_has_distinct_items_of_the_pool_at_equal_chances(slates):
     place = (slates.shown / slates.size[:, None]).mean(axis=0)  # of each slot, half on average, less 1 / 2m
     expected = ((slates.size - 1) / 2 / slates.size).mean()
     assert np.abs(place - expected).max() < 4.5 * np.sqrt(1 / 12 / len(FIRST))
+
+
+def test_what_is_touched_comes_in_the_next_events_of_the_user(slates):
+    for f, visit in enumerate(FIRST):
+        row, person = FUTURE.visit_row[visit], FUTURE.visit_person[visit]
+        ahead = FUTURE.item[row : min(row + AHEAD, FUTURE.offsets[person + 1])]
+        assert slates.touched[f].tolist() == [item in ahead for item in slates.pool[f]]
+    assert slates.touched.any()
 
 
 def test_what_came_of_it_is_what_visitors_choose(slates):

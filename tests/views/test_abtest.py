@@ -61,4 +61,4 @@ def test_the_tables_of_a_report_are_in_per_cent():
     assert table.loc["count"].tolist() == ["+2.1 ± 0.5", "-10.0 ± 10.0", "+5.0 ± 5.0", "12"]
     agreed = {"correlation": 0.5, "low": 0.2, "high": 0.9, "best": 0.25}
     report |= {"agreement": {"orders": {"recall@10": agreed}}, "reversals": {"orders": {"recall@10": [["a", "b"]]}}}
-    assert foretold(report).loc["recall@10"].tolist() == ["+0.50 [+0.20, +0.90]", "25", 1]
+    assert foretold(report).loc["recall@10"].tolist() == ["0.50 [0.20, 0.90]", 1]

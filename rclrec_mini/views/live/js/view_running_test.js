@@ -68,7 +68,7 @@ export function render({ model, el }) {
   show();
 }
 
-const percent = (value) => `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(Math.abs(value) < 0.1 ? 2 : 1)}%`;
+const percent = (value) => `${value < 0 ? "−" : value > 0 ? "+" : ""}${(100 * Math.abs(value)).toFixed(Math.abs(value) < 0.1 ? 2 : 1)}%`;
 const count = (n) => n.toLocaleString("en");
 const hundred = (share) => (100 * share).toFixed(1);
 
