@@ -158,8 +158,13 @@ print(
 # most relevant for this user's purchase, the most relevant one last. The decoder must write them, too (eq. 6), and a
 # hinge asks that they make the target likelier than it was after stage one (eq. 8):
 #
-# $$\mathcal{L} = \underbrace{-\sum_{j} \log p_\theta(y_j \mid \cdot)}_{\text{prefix and target}}
-#   + \lambda \max\left(0,\; m - (L_{\text{base}}(\theta_0) - L_{\text{pre}}(\theta))\right)$$
+# $$
+# \begin{aligned}
+# \mathcal{L} = {}&\underbrace{-\sum_j \log p_\theta\bigl(y_j \mid \cdot\bigr)}_{\text{prefix and target}} \\
+# &+ \lambda \max\bigl(0,\; m \\
+# &\quad - (L_{\text{base}}(\theta_0) - L_{\text{pre}}(\theta))\bigr)
+# \end{aligned}
+# $$
 #
 # We fine-tune twice from the same weights: as the paper says, and without any prefix.
 

@@ -153,9 +153,10 @@ assert (shuffled, elsewhere) == (0.6, 0.25)
 # $n = \sum_u n_u$ and $U$ users,
 #
 # $$
-# R = \frac{\sum_u S_u}{n}, \qquad
-# \mathrm{se}^2 = \frac{U}{U - 1} \sum_u \Bigl(\frac{S_u - R\, n_u}{n}\Bigr)^2,
-# \qquad R \pm 1.96\, \mathrm{se}.
+# \begin{gathered}
+# R = \frac{\sum_u S_u}{n}, \qquad R \pm 1.96\, \mathrm{se}, \\
+# \mathrm{se}^2 = \frac{U}{U - 1} \sum_u \Bigl(\frac{S_u - R\, n_u}{n}\Bigr)^2.
+# \end{gathered}
 # $$
 #
 # The difference between two behaviours gets an interval of its own, user by user, since the same people click and

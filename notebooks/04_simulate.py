@@ -108,9 +108,11 @@ assert log[9:13] == ["a", "b", "idle", "idle"] and log[13] == "a"
 # Of all events a share $\nu = 0.4$ is idle. So the share of purchases among all events is
 #
 # $$
-# \pi = (1 - \nu)\,\frac{s}{m\,(1 + s\,(f - 1))}
-# \qquad\Longrightarrow\qquad
-# s = \frac{c}{1 - c\,(f - 1)}, \quad c = \frac{\pi\, m}{1 - \nu} .
+# \begin{aligned}
+# \pi &= (1 - \nu)\,\frac{s}{m\,(1 + s\,(f - 1))} \\
+# \Longrightarrow\quad
+# s &= \frac{c}{1 - c\,(f - 1)}, \quad c = \frac{\pi\, m}{1 - \nu} .
+# \end{aligned}
 # $$
 #
 # With $\pi = 0.0095$, the share of conversions in the paper's data {cite}`rclrec`:
@@ -168,9 +170,11 @@ assert abs((journey < 0).mean() / config.noise_share - 1) < 0.05
 # passed already, so that the time since the last look tells nothing by itself. Its mean is $g$:
 #
 # $$
-# P(\text{gap} = n) = (1 - r)\, r^n, \qquad r = \frac{g}{1 + g},
-# \qquad \text{gap} = \Bigl\lfloor \frac{\log(1 - u)}{\log r} \Bigr\rfloor,
-# \quad u \sim U[0, 1)
+# \begin{aligned}
+# P(\text{gap} = n) &= (1 - r)\, r^n, \quad r = \frac{g}{1 + g}, \\
+# \text{gap} &= \Bigl\lfloor \frac{\log(1 - u)}{\log r} \Bigr\rfloor, \\
+# u &\sim U[0, 1)
+# \end{aligned}
 # $$
 
 # %%

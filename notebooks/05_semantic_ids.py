@@ -74,7 +74,10 @@ from rclrec_mini.views.committed import committed
 # The paper {cite}`rclrec` needs a map from items to words of $L$ codes,
 #
 # $$
-# \phi(i) = z_i = [z_i^1, \dots, z_i^L], \qquad z_i^\ell \in \{0, \dots, V - 1\},
+# \begin{gathered}
+# \phi(i) = z_i = [z_i^1, \dots, z_i^L], \\
+# z_i^\ell \in \{0, \dots, V - 1\},
+# \end{gathered}
 # $$
 #
 # and does not say how its map was made. Two ways are in common use, and the library has both: residual k-means, and
@@ -82,9 +85,11 @@ from rclrec_mini.views.committed import committed
 # left over. With a codebook of $V$ vectors $e^\ell_v$ at each level and an item vector $x$,
 #
 # $$
-# r_1 = x, \qquad
-# z^\ell = \operatorname*{arg\,min}_v \lVert r_\ell - e^\ell_v \rVert^2, \qquad
-# r_{\ell + 1} = r_\ell - e^\ell_{z^\ell}.
+# \begin{aligned}
+# r_1 &= x, \\
+# z^\ell &= \operatorname*{arg\,min}_v \lVert r_\ell - e^\ell_v \rVert^2, \\
+# r_{\ell + 1} &= r_\ell - e^\ell_{z^\ell}.
+# \end{aligned}
 # $$
 #
 # ## By hand
@@ -442,10 +447,10 @@ assert walked.query("code == 6")["title"].str.contains(" book ").all()
 #
 # $$
 # \begin{aligned}
-# r_1 &= E(x), \qquad \hat z = \sum_\ell e^\ell_{z^\ell}, \\
-# \mathcal{L} &= \lVert x - D(\hat z) \rVert^2
-#   + \sum_\ell \lVert \operatorname{sg}[r_\ell] - e^\ell_{z^\ell} \rVert^2
-#   + \beta \sum_\ell \lVert r_\ell - \operatorname{sg}[e^\ell_{z^\ell}] \rVert^2 .
+# r_1 ={}& E(x), \qquad \hat z = \sum_\ell e^\ell_{z^\ell}, \\
+# \mathcal{L} ={}& \lVert x - D(\hat z) \rVert^2 \\
+# &+ \sum_\ell \lVert \operatorname{sg}[r_\ell] - e^\ell_{z^\ell} \rVert^2 \\
+# &+ \beta \sum_\ell \lVert r_\ell - \operatorname{sg}[e^\ell_{z^\ell}] \rVert^2 .
 # \end{aligned}
 # $$
 #

@@ -65,9 +65,11 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # fewer steps, for tests
 # behaviour under which the item will come,
 #
 # $$
-# \mathcal{L}_{\text{GR}} = -\sum_{\ell=1}^{L} \log p_\theta\bigl(
-#   z^\ell_{T+1} \mid \mathcal{S}_u, e_b, z^{<\ell}_{T+1}\bigr),
-# \qquad H_u = [h_1, \dots, h_T] = \operatorname{Encoder}(\mathcal{S}_u)
+# \begin{aligned}
+# \mathcal{L}_{\text{GR}} &= -\sum_{\ell=1}^{L} \log p_\theta\bigl(
+#   z^\ell_{T+1} \mid \mathcal{S}_u, e_b, z^{<\ell}_{T+1}\bigr), \\
+# H_u &= [h_1, \dots, h_T] = \operatorname{Encoder}(\mathcal{S}_u)
+# \end{aligned}
 # $$
 #
 # ## One event, one position
@@ -334,7 +336,10 @@ if not FAST:
 # So all attention here starts with
 #
 # $$
-# W_K = W_Q \text{ orthogonal (times 1.5)}, \qquad W_V \text{ orthogonal}, \qquad W_O = W_V^\top
+# \begin{aligned}
+# W_K &= W_Q \text{ orthogonal (times 1.5)}, \\
+# W_V &\text{ orthogonal}, \qquad W_O = W_V^\top
+# \end{aligned}
 # $$
 #
 # Then the score of two vectors is their likeness, and the output is a mean of the vectors found. Look for the second

@@ -67,8 +67,10 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # hardly trained, for tests
 # that very likelihood:
 #
 # $$
-# \operatorname{score}(i) = \log p_\theta(z_i \mid \mathcal{S}_u, e_b)
-#   = \sum_{\ell=1}^{L} \log p_\theta\bigl(z_i^\ell \mid \mathcal{S}_u, e_b, z_i^{<\ell}\bigr)
+# \begin{aligned}
+# \operatorname{score}(i) &= \log p_\theta(z_i \mid \mathcal{S}_u, e_b) \\
+# &= \sum_{\ell=1}^{L} \log p_\theta\bigl(z_i^\ell \mid \mathcal{S}_u, e_b, z_i^{<\ell}\bigr)
+# \end{aligned}
 # $$
 #
 # Scoring every item that way is the exact ranking. For a million items it is also a million runs of the decoder. Beam

@@ -63,17 +63,21 @@ from rclrec_mini.views import explorables
 # $\tau$ makes it a distribution, and the $k$ largest win {cite}`rclrec` (eqs. 2, 3 and 4):
 #
 # $$
-# s_t = \frac{q^\top h_t}{\sqrt d}, \qquad
-# p_t = \frac{\exp(s_t / \tau)}{\sum_{j=1}^{T} \exp(s_j / \tau)}, \qquad
-# \mathcal{K} = \operatorname{arg\,top}_k\, p
+# \begin{aligned}
+# s_t &= \frac{q^\top h_t}{\sqrt d}, \\
+# p_t &= \frac{\exp(s_t / \tau)}{\sum_{j=1}^{T} \exp(s_j / \tau)}, \\
+# \mathcal{K} &= \operatorname{arg\,top}_k\, p
+# \end{aligned}
 # $$
 #
 # The semantic ids of the winners are written one after the other, least relevant first (eq. 5), so that the most
 # relevant event stands next to the target:
 #
 # $$
-# G_{\text{prefix}} = [\phi(i_{t_1}); \dots; \phi(i_{t_k})],
-# \qquad p_{t_1} < p_{t_2} < \dots < p_{t_k}
+# \begin{gathered}
+# G_{\text{prefix}} = [\phi(i_{t_1}); \dots; \phi(i_{t_k})], \\
+# p_{t_1} < p_{t_2} < \dots < p_{t_k}
+# \end{gathered}
 # $$
 #
 # ## By hand

@@ -60,16 +60,22 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # a tiny shop, few steps
 # the same history and rate the same purchase, a mean over its $L$ tokens ({cite}`rclrec`, eqs. 7, 8 and 9):
 #
 # $$
-# \mathcal{L}^{\text{pre}}_{\text{pay}}(\theta) = -\frac{1}{L} \sum_{\ell=1}^{L} \log p_\theta\bigl(z^\ell \mid
-#   \mathcal{S}_u, e_{\text{pay}}, G_{\text{prefix}}, z^{<\ell}\bigr), \qquad
-# \mathcal{L}^{\text{base}}_{\text{pay}}(\theta_0) = -\frac{1}{L} \sum_{\ell=1}^{L} \log p_{\theta_0}\bigl(z^\ell \mid
-#   \mathcal{S}_u, e_{\text{pay}}, z^{<\ell}\bigr)
+# \begin{aligned}
+# \mathcal{L}^{\text{pre}}_{\text{pay}}(\theta) &= -\frac{1}{L} \sum_{\ell=1}^{L}
+#   \log p_\theta\bigl(z^\ell \mid \\
+# &\qquad \mathcal{S}_u, e_{\text{pay}}, G_{\text{prefix}}, z^{<\ell}\bigr), \\
+# \mathcal{L}^{\text{base}}_{\text{pay}}(\theta_0) &= -\frac{1}{L} \sum_{\ell=1}^{L}
+#   \log p_{\theta_0}\bigl(z^\ell \mid \\
+# &\qquad \mathcal{S}_u, e_{\text{pay}}, z^{<\ell}\bigr)
+# \end{aligned}
 # $$
 #
 # $$
-# \mathcal{L}_{\text{qual}} = \max\bigl(0,\; m - (\mathcal{L}^{\text{base}}_{\text{pay}}(\theta_0) -
-#   \mathcal{L}^{\text{pre}}_{\text{pay}}(\theta))\bigr), \qquad
-# \mathcal{L}_{\text{total}} = \mathcal{L}_{\text{SFT}} + \lambda_{\text{qual}}\, \mathcal{L}_{\text{qual}}
+# \begin{aligned}
+# \mathcal{L}_{\text{qual}} &= \max\bigl(0,\; m \\
+# &\quad - (\mathcal{L}^{\text{base}}_{\text{pay}}(\theta_0) - \mathcal{L}^{\text{pre}}_{\text{pay}}(\theta))\bigr), \\
+# \mathcal{L}_{\text{total}} &= \mathcal{L}_{\text{SFT}} + \lambda_{\text{qual}}\, \mathcal{L}_{\text{qual}}
+# \end{aligned}
 # $$
 #
 # The difference in the middle is the *gain* of the prefix, in nats a token. Where it is at least the margin $m$, the
@@ -177,9 +183,11 @@ assert not any(p.requires_grad for p in model.reference.parameters())
 # tokens are in $\mathcal{L}_{\text{SFT}}$ already, as a sum. Together, for one purchase,
 #
 # $$
-# \nabla \mathcal{L}_{\text{total}} = \nabla \mathcal{L}_{\text{prefix tokens}}
-#   + \Bigl(1 + \frac{\lambda_{\text{qual}}}{L}\, \mathbb{1}[\text{active}]\Bigr)
+# \begin{aligned}
+# \nabla &\mathcal{L}_{\text{total}} = \nabla \mathcal{L}_{\text{prefix tokens}} \\
+# &+ \Bigl(1 + \frac{\lambda_{\text{qual}}}{L}\, \mathbb{1}[\text{active}]\Bigr)
 #   \nabla \mathcal{L}_{\text{target tokens}}
+# \end{aligned}
 # $$
 #
 # With $\lambda_{\text{qual}} = 0.1$ and $L = 4$ that is a weight of 1.025 instead of 1. Shown on one purchase with an

@@ -66,10 +66,12 @@ folder = Path(workshop.name)
 # prefix, with $y = [G_{\text{prefix}}; z_{\text{pay}}]$ ({cite}`rclrec`, eqs. 1 and 6):
 #
 # $$
-# \mathcal{L}_{\text{GR}} = -\sum_{\ell=1}^{L} \log p_\theta\bigl(z^\ell_{T+1} \mid \mathcal{S}_u, e_b,
-#   z^{<\ell}_{T+1}\bigr), \qquad
-# \mathcal{L}_{\text{SFT}} = -\sum_{\ell=1}^{kL + L} \log p_\theta\bigl(y^\ell \mid \mathcal{S}_u, e_{\text{pay}},
-#   y^{<\ell}\bigr)
+# \begin{aligned}
+# \mathcal{L}_{\text{GR}} &= -\sum_{\ell=1}^{L} \log p_\theta(
+#   z^\ell_{T+1} \mid \mathcal{S}_u, e_b, z^{<\ell}_{T+1}), \\
+# \mathcal{L}_{\text{SFT}} &= -\!\!\sum_{\ell=1}^{kL + L}\! \log p_\theta(
+#   y^\ell \mid \mathcal{S}_u, e_{\text{pay}}, y^{<\ell})
+# \end{aligned}
 # $$
 
 # %%

@@ -65,7 +65,7 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # fewer users, for tests
 # item $i$ is
 #
 # $$
-# P(i) = g \sum_{t=1}^{T} p_t\, \mathbb{1}[i_t = i] \;+\; (1 - g)\, P_{\text{gen}}(i)
+# P(i) = g \sum_{t=1}^{T} p_t \mathbb{1}[i_t = i] + (1 - g) P_{\text{gen}}(i)
 # $$
 #
 # The sum adds up the mass of *all* events of the item. Reading comprehension calls it attention-sum reading
@@ -223,7 +223,7 @@ assert of_c[4] < 0.1 < of_c[3]
 # each behaviour, halved every $h$ events of age $a_t$. Choose as scores of a pointer
 #
 # $$
-# s_t = \log w_{b_t} - \frac{a_t}{h} \log 2, \qquad p_t = \frac{e^{s_t}}{\sum_j e^{s_j}},
+# s_t = \log w_{b_t} - \frac{a_t}{h} \log 2, \quad p_t = \frac{e^{s_t}}{\sum_j e^{s_j}},
 # $$
 #
 # and $\sum_t p_t\, \mathbb{1}[i_t = i]$ *is* that count, but for one factor a user, which no ranking sees. On the
@@ -486,7 +486,10 @@ assert_close(P.sum(1), torch.ones(len(P)), atol=1e-4, rtol=0)
 # over all items below it, and that splits in the same way:
 #
 # $$
-# P(c) = g \sum_t p_t\, \mathbb{1}[z_t \text{ begins with } c] + (1 - g)\, P_{\text{gen}}(c)
+# \begin{aligned}
+# P(c) ={}& g \sum_t p_t\, \mathbb{1}[z_t \text{ begins with } c] \\
+# &+ (1 - g)\, P_{\text{gen}}(c)
+# \end{aligned}
 # $$
 #
 # Both terms are there for the taking: the first from the codes of the history, the second from the tokens decoded so

@@ -403,8 +403,10 @@ assert leaked_loss < 0.1 * entropy
 # how far apart two are is a distance between distributions (2-Wasserstein, with diagonal covariances):
 #
 # $$
-# \mu = \frac{S_1 \mu_2 + S_2 \mu_1}{S_1 + S_2}, \quad S = \frac{2 S_1 S_2}{S_1 + S_2}, \qquad
+# \begin{gathered}
+# \mu = \frac{S_1 \mu_2 + S_2 \mu_1}{S_1 + S_2}, \qquad S = \frac{2 S_1 S_2}{S_1 + S_2}, \\
 # W = |\mu_1 - \mu_2|^2 + |\sqrt{S_1} - \sqrt{S_2}|^2
+# \end{gathered}
 # $$
 
 # %%
@@ -473,7 +475,10 @@ assert set(table["UserBehavior"]["SASRec"]["stage_one"]["steps"]) == {
 # and by the logarithm of elapsed time; a gate $U$ instead of a feed-forward layer:
 #
 # $$
-# A = \tfrac1n \operatorname{SiLU}(Q K^\top + \mathrm{rab}), \qquad Y = W_o\,(U \odot \operatorname{LN}(A V)) + X
+# \begin{aligned}
+# A &= \tfrac1n \operatorname{SiLU}(Q K^\top + \mathrm{rab}), \\
+# Y &= W_o\,(U \odot \operatorname{LN}(A V)) + X
+# \end{aligned}
 # $$
 
 # %%
