@@ -137,6 +137,17 @@ def test_an_arm_that_shows_nothing_is_no_ranking(outcomes, offline):
     assert "nothing" in found["offline"]["recall@10"]
 
 
+def test_looks_begin_when_both_arms_have_thirty_users_who_ordered():
+    some = sparse(1009)
+    bench = Bench(*(np.cumsum(some.organic_orders[i], axis=1) for i in (1, 0)), np.zeros((1009, 1)), 0.1, 0.95)
+    arm = np.arange(1009) % 2
+    days = bench.test(arm)["looks"]["day"]
+    have = [min((bench.control[arm == 0, d] > 0).sum(), (bench.treated[arm == 1, d] > 0).sum()) for d in range(5)]
+    assert days == [d + 1 for d in range(5) if have[d] >= 30 or d == 4] and days != [5]
+    few = bench.test(np.where(np.arange(1009) < 40, arm, -1))
+    assert few["looks"]["day"] == [5]
+
+
 def test_a_test_in_which_nobody_orders_calls_nothing(outcomes):
     silent = dataclasses.replace(outcomes, **{
         name: np.zeros_like(getattr(outcomes, name)) for name in (*COUNTS, *MONEY) if name not in ("visits", "clicks")
