@@ -111,9 +111,11 @@ export function gainOf({ answer, exported }) {
   const named = gain === null ? "Change" : gate === null ? "Gain" : "Gain of what is generated";
   const than = gain === null ? "without it" : "to the frozen model";
   const loss = gain === null ? "" : value < margin ? ", so the quality loss asks for more" : ", the quality loss is content";
-  const side = value < 0 ? `the prefix makes the purchase less likely than it was ${than}`
+  const side = value < 0 ? `behind the prefix the purchase is less likely than it was ${than}`
     : `${value < margin ? "less than" : "above"} the margin${loss}`;
-  return { value, words: `${named} ${signed(value)} nats a token, margin ${margin.toFixed(2)}: ${side}.` };
+  const blind = gain !== null && gain >= margin && answer.with.target < answer.without.target
+    ? " It compares with the frozen model alone, not with what this one expects without a curriculum." : "";
+  return { value, words: `${named} ${signed(value)} nats a token, margin ${margin.toFixed(2)}: ${side}.${blind}` };
 }
 
 // Everything in one text, for a reader who cannot see the picture.

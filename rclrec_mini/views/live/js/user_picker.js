@@ -48,7 +48,8 @@ export function userPicker(exported, { list, question, selectors, act }) {
     h("span", { class: "rl-join" }, button("‹", () => go(-1), { "aria-label": "previous user" }), shown,
       button("›", () => go(1), { "aria-label": "next user" })),
     button("random", () => go(0)), search.el,
-    h("label", { class: "rl-filter" }, h("span", {}, "show"), filters, others), progress, told);
+    h("label", { class: "rl-filter" }, h("span", {}, "show"), filters, others),
+    h("span", { class: "rl-found" }, told, progress));
 
   function update(next) {
     view = next;
