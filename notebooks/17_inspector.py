@@ -262,8 +262,8 @@ if not FAST:
 # other: `inspector.user`, `.model`, `.selector`, `.k`, `.tau` and `.history` can be read and set, and `.selected` and
 # `.top10` follow. With `engine="kernel"` Python answers in place of the page, which is what you want for a large
 # model. In Colab run the first cells of this notebook, which install what is missing, and then these. Colab shows
-# widgets like this one once `google.colab.output.enable_custom_widget_manager()` has been called. It is called for you
-# when a view is made; where a widget's place stays empty, call it yourself and run the cell again.
+# widgets like this one after `output.enable_custom_widget_manager()`, with the `output` of `google.colab`. It is called
+# for you when a view is made; where a widget's place stays empty, call it yourself and run the cell again.
 
 # %%
 inspector.user, inspector.k = int(inspector.users[3]), 2
