@@ -42,7 +42,7 @@ export function render({ model, el }) {
       h("span", { class: "rl-number" }, percent(Math.exp(logp))),
       ...(side ? [] : [h("span", { class: "rl-number" }, signed(earned[i].total)), bar(worth ? worth[i] : 0),
         h("span", { class: "rl-number" }, worth ? signed(worth[i]) : "0")]))));
-    const heads = [["", names[0], "π", "reward", "", "advantage"], ["", names[1], "π"]].map((words) =>
+    const heads = [["", names[0], "π", "reward", "advantage"], ["", names[1], "π"]].map((words) =>
       h("div", { class: "rl-heads", "aria-hidden": "true" }, words.map((word) => h("span", {}, word))));
     lists.replaceChildren(
       h("div", { class: "rl-list rl-group" }, heads[0], h("ol", { "aria-label": `The group ${names[0]}` }, rows[0])), lines(groups, bought),
