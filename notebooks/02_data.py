@@ -45,6 +45,7 @@ if importlib.util.find_spec("rclrec_mini") is None:
 # %%
 import os
 import tempfile
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -279,11 +280,11 @@ faults = {
 }
 
 # %%
-print(
-    "\n".join(
-        f"{name}:\n  {complaint(text)}" for name, text in faults.items()
-    )
-)
+said = []
+for name, text in faults.items():
+    wrapped = textwrap.fill(complaint(text), 66)
+    said += [f"{name}:", textwrap.indent(wrapped, "  ")]
+print(*said, sep="\n")
 
 # %% [markdown]
 # After each of these there is no output folder at all, so no later step can take half a data set for a whole one.

@@ -441,13 +441,17 @@ assert (
 # ## On a second log
 #
 # *Real people's events again:* the first 100,001 rows of Taobao's UserBehavior, 983 users over nine days. Its times
-# are in seconds, so the order is known; its items have a category, but neither brand nor seller. The means, and what
-# purchases have above clicks, with all items and without the target's own:
+# are in seconds, so the order is known; its items have a category, but neither brand nor seller. The means in per
+# cent, and the share that purchases have above clicks, with all items and without the target's own:
 
 # %%
 taobao = committed("userbehavior_relevance")
 found = pd.DataFrame(taobao["readings"]["all"]["table"])
-found["share"] = found.apply(with_interval, axis=1)
+half = (found["high"] - found["low"]) / 2
+found["share"] = [
+    f"{100 * mean:.1f} ± {100 * width:.1f}"
+    for mean, width in zip(found["mean"], half, strict=True)
+]
 found.pivot(
     index=["attribute", "source"], columns="behavior", values="share"
 ).dropna()

@@ -151,7 +151,8 @@ of_journeys = events[journey >= 0].groupby(["user", "journey"])[
     "bought"
 ]
 bought = of_journeys.any().mean()
-bought, events["bought"].mean(), (journey < 0).mean()
+shares = bought, events["bought"].mean(), (journey < 0).mean()
+np.round(shares, 4)
 
 # %% [markdown]
 # A little under $s$, since journeys that the end of the history cuts off do not buy. The other two are the shares of
@@ -181,7 +182,7 @@ assert abs((journey < 0).mean() / config.noise_share - 1) < 0.05
 r = config.gap / (1 + config.gap)
 u = np.random.default_rng(0).random(100_000)
 gap = np.floor(np.log1p(-u) / np.log(r))
-gap.mean(), (gap == 0).mean(), 1 - r
+np.round([gap.mean(), (gap == 0).mean(), 1 - r], 4)
 
 # %% tags=["remove-cell"]
 assert (

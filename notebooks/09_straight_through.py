@@ -404,7 +404,7 @@ taught.round(2)
 # %% [markdown]
 # The losses are sums, over 4 tokens of the target and over 16 of the prefix. Four things stand in this table:
 #
-# - The **target** term teaches, a little: precision rises from 0.19 to 0.29, and the purchase gets likelier.
+# - The **target** term teaches, a little: precision rises from 0.19 to nearly 0.3, and the purchase gets likelier.
 # - The **prefix** term does the opposite of what it asks for. It is trained to choose events that are easy to write,
 #   and after 60 steps the chosen events are *harder* to write, by two nats or so. Precision falls to about 0.1.
 # - **Eq. 9 as a whole** follows the larger gradient, and falls below chance with it.

@@ -294,8 +294,10 @@ rows = ["RCLRec", "w/o quality-aware loss"]
 pd.DataFrame(
     {
         name: {
-            "recall@10": table2[name]["recall@10"]["mean"],
-            "std of seeds": table2[name]["recall@10"]["seed_std"],
+            "recall@10": round(table2[name]["recall@10"]["mean"], 3),
+            "std of seeds": round(
+                table2[name]["recall@10"]["seed_std"], 3
+            ),
             "steps": [
                 r["steps"] for r in table2[name]["runs"].values()
             ],
@@ -390,9 +392,9 @@ references.round(2)
 
 # %% [markdown]
 # With the frozen reference the purchase gets a little likelier with the prefix, and without it, too. With its own the
-# loss is well satisfied: the difference went from -0.24 to +0.58. But with the prefix the purchase is no likelier
-# than before. **Without it, it is far less likely**, 1.98 nats a token instead of 1.15. The model has learned to need
-# the prefix. A reference that cannot move closes this way out.
+# loss is well satisfied: the difference went from below zero to more than half a nat. But with the prefix the purchase
+# is no likelier than before. **Without it, it is far less likely**, about two nats a token instead of little more than
+# one. The model has learned to need the prefix. A reference that cannot move closes this way out.
 
 # %% tags=["remove-cell"]
 if not FAST:
@@ -404,8 +406,9 @@ if not FAST:
     start, cold, warm = (references.iloc[i] for i in range(3))
     assert (cold < start)[["with prefix", "without"]].all()
     assert abs(start["difference"] + 0.24) < 0.05
-    assert abs(warm["difference"] - 0.58) < 0.25
-    assert abs(start["without"] - 1.15) < 0.05 and warm["without"] > 1.6
+    assert 0.5 < warm["difference"] < 0.85
+    assert abs(start["without"] - 1.15) < 0.05
+    assert 1.8 < warm["without"] < 2.3
     assert abs(warm["with prefix"] - start["with prefix"]) < 0.1
 
 # %% [markdown]

@@ -82,7 +82,7 @@ from rclrec_mini.views.committed import committed, estimates
 a = np.array([1, 1, 1, 0, 1, 1])
 b = np.array([0, 1, 0, 0, 1, 0])
 difference = a - b
-a.mean(), b.mean(), difference.mean()
+np.round([a.mean(), b.mean(), difference.mean()], 2)
 
 # %% [markdown]
 # If A were no better than B, each difference might as well have the other sign. So turn signs in all ways, and count

@@ -16,7 +16,7 @@ from rclrec_mini.data.sources import SOURCES
 from rclrec_mini.files import read_json
 
 PAGE = (Path(__file__).parents[1] / "book/formats.md").read_text()
-COMMANDS = re.findall(r"^rclrec (.*)$", PAGE, re.M)
+COMMANDS = re.findall(r"^rclrec (.*)$", PAGE.replace("\\\n", ""), re.M)
 TEXTS = {
     "log.csv": "user,item,behavior,timestamp\na,7,purchase,1411052591\n",
     "items.csv": 'item,title,price\n7,"hat, blue",19.9\n',
