@@ -373,7 +373,7 @@ trained, _, log = after(short, config, materials)
 through_training({"ReRe": log}, metric="ndcg@10")
 
 # %% [markdown]
-# Three to four points of NDCG, after supervised training had come to its end, and half of the groups had signal.
+# About three points of NDCG, after supervised training had come to its end, and half of the groups had signal.
 # Before you believe in it, remember where this policy stood: fine-tuning with a prefix had made it much worse than
 # its own pre-training ([the two stages](11_two_stages.ipynb)). The last section puts the gain in proportion.
 #
