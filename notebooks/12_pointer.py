@@ -86,7 +86,7 @@ P = {}
 for item, likelihood in generated.items():
     copied = sum(p[t] for t in range(3) if history[t] == item)
     P[item] = g * copied + (1 - g) * likelihood
-P
+{item: round(mass, 2) for item, mass in P.items()}
 
 # %% [markdown]
 # The three add up to 1. The library keeps $\log (g\, p_t)$ and $\log (1 - g)$ in a `Pointing`, for $G$ targets of each
