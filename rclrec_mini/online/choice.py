@@ -12,6 +12,9 @@ A journey's truth is in data/shop_future.py. It is open from its begin to its en
 order meets that of the journey whose leaf it has, and so the journey's own purchase, if there was to be one, is
 cancelled. An item is *liked* if it is the one that the journey likes best or the one that it will buy.
 
+The defaults were set once, for TIGER on the shop `mini`: clicks on 5 to 10% of visits, 10 to 25% of all orders from
+slates (measured: 7.6% and 15.8%, benchmarks/results/abtest), and by no difference of two arms.
+
 All noise is looked up by (seed, user, visit, item or slot), so two arms that show the same item at a visit get the
 same answer to it (common random numbers); with `independent` the arm's name salts the seed.
 """
