@@ -148,8 +148,8 @@ def peeking(looks: Sequence[int], found: Mapping[str, Sequence[float]]) -> Figur
 
 
 def worth(report: Mapping[str, Any]) -> pd.DataFrame:
-    """Of each arm but the control, in per cent: true lifts with half of their intervals, what one test sees of the
-    orders, and how many of such tests call a lift.
+    """Of each arm but the control, the best first, in per cent: true lifts with half of their intervals, what one test
+    sees of the orders, and how many of such tests call a lift.
 
     Args:
         report: of online/report.py.
@@ -159,6 +159,7 @@ def worth(report: Mapping[str, Any]) -> pd.DataFrame:
         return f"{100 * found['lift']:+.1f} ± {50 * (found['high'] - found['low']):.1f}"
 
     arms = {arm: found for arm, found in report["arms"].items() if "lift" in found}
+    arms = dict(sorted(arms.items(), key=lambda pair: -pair[1]["lift"]["orders"]["lift"]))
     rows = {
         arm: [
             *map(cell, found["lift"].values()), cell(found["test"]["orders"]["plain"]),

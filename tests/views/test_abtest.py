@@ -55,8 +55,10 @@ def test_the_tables_of_a_report_are_in_per_cent():
         "test": {"orders": {"plain": {"lift": 0.05, "low": 0.0, "high": 0.1}}},
         "called": {"orders": {"plain": 0.125}},
     }
-    report = {"arms": {"tiger": {}, "count": arm}}
+    worse = arm | {"lift": {**arm["lift"], "orders": {"lift": -0.021, "low": -0.03, "high": -0.01}}}
+    report = {"arms": {"tiger": {}, "markov": worse, "count": arm}}
     table = worth(report)
+    assert table.index.tolist() == ["count", "markov"]
     assert table.columns.tolist() == ["orders", "lasting orders", "one test", "called (%)"]
     assert table.loc["count"].tolist() == ["+2.1 ± 0.5", "-10.0 ± 10.0", "+5.0 ± 5.0", "12"]
     agreed = {"correlation": 0.5, "low": 0.2, "high": 0.9, "best": 0.25}
