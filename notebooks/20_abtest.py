@@ -694,8 +694,7 @@ abtest.lifts(
 # their intervals hardly leave out 0. These are one seed of each model, and intervals over users, not over trainings.
 #
 # How little that is! The pointing model has 15 points more Recall@10 than TIGER, and they are worth one order in 140.
-# TIGER itself is worth 16% to a shop that had recommended nothing. **Once a slate holds what its visitor is looking
-# for, a better order of it hardly matters**, for the next visit's slate will hold it, too.
+# TIGER itself is worth 16% to a shop that had recommended nothing.
 #
 # And a test of this shop's size could not have told. With 15,000 users in each arm the pointing model's gain is
 # called by four or five tests in 100, as often as a difference that is not there; 2% less is missed by nine in ten.
@@ -745,7 +744,8 @@ assert all(abs(aa[m]["plain"] - 0.05) < 0.0207 for m in aa)
 # %% [markdown]
 # ## Does the offline order hold?
 #
-# Three offline metrics of the log's last purchases, and the true lift in orders:
+# Three offline metrics and the true lift in orders. *touched@10* is the share of a slate that the user touches in the
+# next 20 events, if nothing is shown:
 
 # %% mystnb={"image": {"alt": "Arms by three offline metrics and their true lift in orders, with intervals"}}
 online = {
@@ -754,7 +754,7 @@ online = {
     if "lift" in found and name != "nothing"
 }
 online[report["control"]] = {"lift": 0, "low": 0, "high": 0}
-shown = ("recall@10", "recall@10, seen", "recall@10, unseen")
+shown = ("recall@10", "recall@10, unseen", "touched@10")
 abtest.offline_online(
     {metric: report["offline"][metric] for metric in shown},
     online,
@@ -771,10 +771,10 @@ abtest.foretold(report)
 # MBGen and brings more.
 #
 # Recall asks for one item, the next purchase. But several journeys are open when a user comes, most of which would
-# never buy by themselves, and a slate of ten can serve all of them. *touched@10* asks for that, still without a test:
-# the share of the slate that the user touches in the next 20 events when nothing is shown. It puts TIGER where the
-# test does, above the three. It errs elsewhere: co-occurrence fills slates with what people click, and do not buy.
-# **No pair is reversed by both.** Where the two agree, so does the test; where they do not, only a test can tell.
+# never buy by themselves, and a slate of ten can serve all of them. *touched@10* asks for that, still without a test.
+# It puts TIGER where the test does, above the three. It errs elsewhere: co-occurrence fills slates with what people
+# click, and do not buy. **No pair is reversed by both.** Where the two agree, the test does not contradict them;
+# where they do not, only a test can tell.
 #
 # Two more sensible ideas fail here. Recall on *unseen* targets, which nobody would have found alone, orders the arms
 # the wrong way round: SASRec is best at it, and sells less than all but RCLRec, Markov and popularity. What people

@@ -4,6 +4,7 @@ running_test(cv=3.1)     # in a notebook: the view
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,7 @@ from rclrec_mini.views.style import INK, PALETTE, colors
 
 DAYS, TESTS, SEED = 28, 1000, 0
 LOOKS = (1, 2, 4, 7, 14, 28)
+MARKERS = "os^DvP*Xhdp"
 USERS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
@@ -121,7 +123,7 @@ def power_curves(
 ) -> Figure:
     """Power by users an arm: lines by formula, dots as played, {users: share}."""
     figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    for (name, values), hue, marker in zip(formula.items(), colors(len(formula)), "os^Dv", strict=False):
+    for (name, values), hue, marker in zip(formula.items(), colors(len(formula)), cycle(MARKERS), strict=False):
         axis.plot(users, values, color=hue, label=name)
         axis.plot(*zip(*played.get(name, {}).items(), strict=True), marker, color=hue) if name in played else None
     axis.axhline(0.8, color=INK, linestyle="--", linewidth=1)
@@ -135,7 +137,7 @@ def power_curves(
 def peeking(looks: Sequence[int], found: Mapping[str, Sequence[float]]) -> Figure:
     """Shares of A/A tests that are called, by number of looks, a line for each way to read them."""
     figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
-    for (name, shares), hue, marker in zip(found.items(), colors(len(found)), "os^Dv", strict=False):
+    for (name, shares), hue, marker in zip(found.items(), colors(len(found)), cycle(MARKERS), strict=False):
         axis.plot(looks, 100 * np.asarray(shares), color=hue, marker=marker, label=name)
     axis.axhline(5, color=INK, linestyle="--", linewidth=1)
     axis.set(xscale="log", xlabel="looks", ylabel="called without an effect (%)", ylim=(0, None))
@@ -172,8 +174,8 @@ def worth(report: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def foretold(report: Mapping[str, Any]) -> pd.DataFrame:
-    """How each offline metric ranks the arms by each online outcome: correlation with its interval, and how many pairs
-    of arms it surely reverses by orders.
+    """How each offline metric ranks the arms by orders, and by lasting ones: rank correlation with its interval, and
+    how many pairs of arms it surely reverses by orders.
 
     Args:
         report: of online/report.py.
@@ -182,7 +184,8 @@ def foretold(report: Mapping[str, Any]) -> pd.DataFrame:
     def cell(found: Mapping[str, float]) -> str:
         return f"{found['correlation']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
-    agreed, reversed_ = report["agreement"], report["reversals"]["orders"]
+    agreed = {name: report["agreement"][name] for name in ("orders", "lasting_orders")}
+    reversed_ = report["reversals"]["orders"]
     rows = {
         metric: [*(cell(by_metric[metric]) for by_metric in agreed.values()), len(reversed_[metric])]
         for metric in agreed["orders"]
@@ -242,7 +245,7 @@ def offline_online(
     """
     figure, axes = plt.subplots(1, len(offline), figsize=(9, 3.6), sharey=True, layout="constrained", squeeze=False)
     for axis, (metric, by_arm) in zip(axes[0], offline.items(), strict=True):
-        for (arm, lift), hue, marker in zip(online.items(), colors(len(online)), "os^DvP*Xhdp", strict=False):
+        for (arm, lift), hue, marker in zip(online.items(), colors(len(online)), cycle(MARKERS), strict=False):
             x, y = by_arm[arm], {key: 100 * lift[key] for key in ("lift", "low", "high")}
             reach = [[100 * (x["mean"] - x["low"])], [100 * (x["high"] - x["mean"])]]
             axis.errorbar(

@@ -40,12 +40,14 @@ def test_lifts_stand_from_top_to_bottom_as_given():
 
 
 def test_each_arm_stands_at_its_metric_and_its_lift():
-    offline = {"recall@10": {"a": {"mean": 0.4, "low": 0.3, "high": 0.5}, "b": {"mean": 0.6, "low": 0.6, "high": 0.6}}}
-    online = {"a": {"lift": 0.1, "low": 0.0, "high": 0.2}, "b": {"lift": 0.0, "low": 0.0, "high": 0.0}}
+    """More arms than there are colours and markers."""
+    names = "abcdefghijklm"
+    offline = {"recall@10": {name: {"mean": i / 20, "low": 0.0, "high": 0.7} for i, name in enumerate(names)}}
+    online = {name: {"lift": i / 100, "low": -0.1, "high": 0.2} for i, name in enumerate(names)}
     figure = offline_online(offline, online, ylabel="lift")
     points = [container.lines[0].get_xydata()[0] for container in figure.axes[0].containers]
-    np.testing.assert_allclose(points, [[40, 10], [60, 0]])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    np.testing.assert_allclose(points, [[5 * i, i] for i in range(13)], atol=1e-9)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(names)
 
 
 def test_the_tables_of_a_report_are_in_per_cent():
@@ -62,5 +64,7 @@ def test_the_tables_of_a_report_are_in_per_cent():
     assert table.columns.tolist() == ["orders", "lasting orders", "one test", "called (%)"]
     assert table.loc["count"].tolist() == ["+2.1 ± 0.5", "-10.0 ± 10.0", "+5.0 ± 5.0", "12"]
     agreed = {"correlation": 0.5, "low": 0.2, "high": 0.9, "best": 0.25}
-    report |= {"agreement": {"orders": {"recall@10": agreed}}, "reversals": {"orders": {"recall@10": [["a", "b"]]}}}
-    assert foretold(report).loc["recall@10"].tolist() == ["0.50 [0.20, 0.90]", 1]
+    other = {"recall@10": agreed | {"correlation": -0.5}}
+    report |= {"agreement": {"orders": {"recall@10": agreed}, "revenue": other, "lasting_orders": other}}
+    report |= {"reversals": {"orders": {"recall@10": [["a", "b"]]}}}
+    assert foretold(report).loc["recall@10"].tolist() == ["0.50 [0.20, 0.90]", "-0.50 [0.20, 0.90]", 1]
