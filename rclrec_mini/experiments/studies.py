@@ -167,7 +167,8 @@ def sized_to(config: ExperimentConfig, catalog: Catalog) -> ExperimentConfig:
     if hasattr(config.model, "backbone"):
         sizes = {"levels": catalog.levels, "codes": catalog.n_codes}
         return config.with_model(backbone=replace(config.model.backbone, **sizes))
-    return config.with_model(negatives=NEGATIVES) if len(catalog.codes) > MANY_ITEMS else config
+    many = len(catalog.codes) > MANY_ITEMS and hasattr(config.model, "negatives")
+    return config.with_model(negatives=NEGATIVES) if many else config
 
 
 def run_study(study: Study, rows: Mapping[str, Row], *, workers: int = 1, threads: int = 0) -> None:

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation.ranking import best_items, catalog_of
+from rclrec_mini.experiments import studies
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import BEHAVIORS, METHODS, TARGET, TIME, USER, method_name
 from rclrec_mini.experiments.presets import MODELS, preset
@@ -51,6 +52,14 @@ def fresh(method, materials):
     torch.manual_seed(1)
     config, how = config_of(method, materials).model, METHODS[method]
     return how.second(config, materials, how.first(config, materials))
+
+
+@each_method
+def test_with_many_items_those_that_score_them_sample(method, materials, monkeypatch):
+    assert getattr(config_of(method, materials).model, "negatives", 0) == 0
+    monkeypatch.setattr(studies, "MANY_ITEMS", 100)
+    model = config_of(method, materials).model
+    assert getattr(model, "negatives", None) == (studies.NEGATIVES if hasattr(model, "negatives") else None)
 
 
 @each_method
