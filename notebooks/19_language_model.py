@@ -562,21 +562,22 @@ table[["R@10 added", "N@10 added"]] = estimates(added).to_numpy()
 table
 
 # %% [markdown]
-# A model of words, without a table of items, ranks better than SASRec, which has one, and better than RCLRec's backbone
-# with 36.9 ([the chapter before](18_rere.ipynb)). A plain count of the history stays far ahead of all of them, as ever
-# here. And the language model lives by repeating: where the history holds the target, Recall@10 is 73, elsewhere 2.
+# A model of words, without a table of items, ranks better than SASRec, which has one, and better than RCLRec's
+# backbone with 36.9 ([the chapter before](18_rere.ipynb)). A plain count of the history stays far ahead of all of
+# them, as ever here. And the language model lives by repeating: where the history holds the target, Recall@10 is 73,
+# elsewhere 2.
 #
 # - **The constrained policy** changes nothing, 0.0 [-0.1, 0.2]. After 2,400 steps the model knows its catalogue, and
 #   the shop's titles have five words each, so that forced words cost little and alike. With longer and more uneven
 #   titles the toy above is nearer to the truth.
 # - **D3** adds 2.1 points [1.4, 2.7] with an assistant that alone is six points *worse*. The two fail on different
-#   targets: where the history lacks the target SASRec finds 18 in a hundred, and lends a part of that, 6 where 2 were;
-#   where it holds the target 73 become 78. Nothing is trained for this.
+#   targets: where the history lacks the target SASRec finds 18 in a hundred, and lends a part of that, 6 where 2
+#   were; where it holds the target 73 become 78. Nothing is trained for this.
 # - **BigRec** loses 16 points; with popularity and co-occurrence it gets seven of them back, from what other people
 #   did. Grounding was made for large models whose text is free anyway; where there is a trie, walk it.
 # - **ReRe and S-DPO** find nothing better than the supervised model: step 0 was best. Two thirds of the groups had
-#   signal, but on validation NDCG fell at once, for ReRe by 2.6 points in 50 steps. 1,600 histories are a short budget:
-#   this is no verdict.
+#   signal, but on validation NDCG fell at once, for ReRe by 2.6 points in 50 steps. 1,600 histories are a short
+#   budget: this is no verdict.
 #
 # One seed, and a shop whose titles were drawn from five lists. A large model brings what this one cannot have: it
 # knows that a scarf goes with a coat.
