@@ -161,7 +161,7 @@ def says(before: str, word: str) -> float:
 
 
 def steps(title: str) -> list[tuple[str, str]]:
-    """Each word of a title, the end included, and what stands before."""
+    """Each word of a title and the end, and what stands before."""
     told = f"{title} #".split()
     return [(" ".join(told[:n]), told[n]) for n in range(len(told))]
 
