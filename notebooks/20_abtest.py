@@ -70,15 +70,15 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # a tiny shop, few tests
 #
 # $$
 # \begin{aligned}
-# u(a) = {} & \max_j \bigl(\text{need}_j + \text{liked}_j + \text{shelf}_j\bigr) \\
-#   & + \text{taste} - \text{price} \cdot |\text{level} - \text{user's level}|
+# u(a) &= \max_j w_j + \text{taste} - \text{price}, \\
+# w_j &= \text{need}_j + \text{liked}_j + \text{shelf}_j
 # \end{aligned}
 # $$ (ab-utility)
 #
-# The maximum is over the open journeys $j$ that look for an item of $a$'s category, 0 if there is none. Of the items
-# looked at and of *nothing at all*, whose utility is a constant, the visitor takes the one with the largest
-# $u(a) + g(a)$, where $g$ is Gumbel noise. That is a conditional logit {cite}`mcfadden`, with the sum over the items
-# looked at:
+# The maximum is over the open journeys $j$ that look for an item of $a$'s category, 0 if there is none. The price
+# counts by its distance from what the user tends to pay. Of the items looked at and of *nothing at all*, whose
+# utility is a constant, the visitor takes the one with the largest $u(a) + g(a)$, where $g$ is Gumbel noise. That is
+# a conditional logit {cite}`mcfadden`, with the sum over the items looked at:
 #
 # $$
 # P(\text{click } a) = \frac{e^{u(a)}}{e^{u_0} + \sum_{b} e^{u(b)}}
@@ -277,7 +277,10 @@ means.rename(columns=lambda name: name.replace("_", " ")).round(1)
 # On every day
 #
 # $$
-# \text{orders} = \text{organic} - \text{cancelled} + \text{slate}
+# \begin{aligned}
+# \text{orders} = {} & \text{organic} - \text{cancelled} \\
+#   & + \text{from slates}
+# \end{aligned}
 # $$ (ab-orders)
 #
 # ### What goes wrong: counting what the slates have sold
@@ -374,7 +377,8 @@ lifts.T[columns].round(3)
 #
 # $$
 # \begin{aligned}
-# y' &= y - \theta (x - \bar x), \qquad \theta = \frac{\operatorname{cov}(x, y)}{\operatorname{var}(x)}, \\
+# y' &= y - \theta (x - \bar x), \\
+# \theta &= \operatorname{cov}(x, y) / \operatorname{var}(x), \\
 # \operatorname{var}(y') &= (1 - \rho^2) \operatorname{var}(y)
 # \end{aligned}
 # $$ (ab-cuped)
@@ -499,8 +503,8 @@ if not FAST:
 #
 # $$
 # \begin{aligned}
-# n = {} & 2\, \text{cv}^2 (1 - \rho^2) \\
-#   & \times (z_{1 - \alpha / 2} + z_{1 - \beta})^2\, (1 + \delta)^2 / \delta^2
+# n = {} & 2\, \text{cv}^2 (1 - \rho^2)\, (1 + \delta)^2 / \delta^2 \\
+#   & \times (z_{1 - \alpha / 2} + z_{1 - \beta})^2
 # \end{aligned}
 # $$ (ab-users)
 
@@ -606,12 +610,13 @@ assert np.isinf(pareto[2]) and np.isfinite(pareto[2.2])
 # {cite}`armitage`.
 #
 # An interval that may be looked at as often as one likes has to be wider. The mixture sequential ratio test
-# {cite}`johari` asks how much likelier the estimate $\hat\delta$ of variance $V$ is if the true lift is drawn from
-# $\mathcal N(0, \tau^2)$ than if it is 0:
+# {cite}`robbins,johari` asks how much likelier the estimate $\hat\delta$ of variance $V$ is if the true lift is drawn
+# from $\mathcal N(0, \tau^2)$ than if it is 0:
 #
 # $$
 # \begin{aligned}
-# \Lambda &= \sqrt{\frac{V}{V + \tau^2}} \exp\Bigl( \frac{\tau^2 \hat\delta^2}{2 V (V + \tau^2)} \Bigr), \\
+# r &= \frac{V}{V + \tau^2}, \\
+# \Lambda &= \sqrt{r}\, \exp\Bigl( \frac{(1 - r)\, \hat\delta^2}{2 V} \Bigr), \\
 # p &= \min_{\text{looks so far}} 1 / \Lambda
 # \end{aligned}
 # $$ (ab-msprt)
@@ -835,8 +840,8 @@ assert min(share.values()) > 0.56 and max(share.values()) < 0.645
 #
 # $$
 # \begin{aligned}
-# \hat V_{\text{DR}} = \frac1n \sum_i \Bigl( & \sum_k q^\pi_{ik} \\
-#   & + \sum_k \frac{\pi_{ik}}{p_{ik}} (r_{ik} - q_{ik}) \Bigr)
+# \hat V_{\text{DR}} = {} & \frac1n \sum_{i, k} q^\pi_{ik} \\
+#   & + \frac1n \sum_{i, k} \frac{\pi_{ik}}{p_{ik}} (r_{ik} - q_{ik})
 # \end{aligned}
 # $$ (ab-dr)
 #
