@@ -530,10 +530,10 @@ costs["all"] = costs.sum(axis=1)
 costs.round(2)
 
 # %% [markdown]
-# The plain model has learned which words there are, and hardly looks at the history: material and brand cost it
-# nearly what a guess would. Ours has found the title once it knows the colour. More steps, and more layers, would
-# bring the plain one there too, as they do in large models, which grow such *induction heads* by themselves
-# {cite}`induction`; the small budget runs out before.
+# The plain model has learned which words there are, and hardly looks at the history: a material costs it
+# $2.3 = \log 10$, and there are ten. Ours pays half as much for all that comes after the colour. More steps, and more
+# layers, would bring the plain one there too, as they do in large models, which grow such *induction heads* by
+# themselves {cite}`induction`; the small budget runs out before.
 
 # %% tags=["remove-cell"]
 if not FAST:
@@ -542,7 +542,9 @@ if not FAST:
         costs.loc["ours", "material"]
         < costs.loc["plain", "material"] - 0.2
     )
-    assert costs.loc["ours", "all"] < costs.loc["plain", "all"] - 0.8
+    later = costs["all"] - costs["colour"]
+    assert later["ours"] < 0.65 * later["plain"]
+    assert abs(costs.loc["plain", "material"] - math.log(10)) < 0.1
 
 # %% [markdown]
 # ## What was measured
@@ -575,9 +577,9 @@ table
 #   were; where it holds the target 73 become 78. Nothing is trained for this.
 # - **BigRec** loses 16 points; with popularity and co-occurrence it gets seven of them back, from what other people
 #   did. Grounding was made for large models whose text is free anyway; where there is a trie, walk it.
-# - **ReRe and S-DPO** find nothing better than the supervised model: step 0 was best. Two thirds of the groups had
-#   signal, but on validation NDCG fell at once, for ReRe by 2.6 points in 50 steps. 1,600 histories are a short
-#   budget: this is no verdict.
+# - **S-DPO** with negatives from the beam adds 0.3 points [0.0, 0.6], **ReRe** nothing: step 0 was best. Two thirds
+#   of its groups had signal, but on validation NDCG fell at once. 100 steps of 16 histories are a short budget: this
+#   is no verdict.
 #
 # One seed, and a shop whose titles were drawn from five lists. A large model brings what this one cannot have: it
 # knows that a scarf goes with a coat.
@@ -616,15 +618,16 @@ assert gain("D3") == [2.1, 1.4, 2.7]
 assert (
     gain("BigRec")[0] == -16.3 and gain("BigRec, re-weighed")[0] == -9.3
 )
+assert gain("ReRe") == [0.0, 0.0, 0.0]
+assert gain("S-DPO, beam") == [0.3, 0.0, 0.6]
 for name in ("ReRe", "S-DPO, beam"):
-    assert gain(name) == [0.0, 0.0, 0.0]
     (run,) = rows[f"language model, {name}"]["runs"].values()
-    assert run["best_step"] == 0 and run["steps"] == 100
-    after = rows[f"language model, {name}"]["curve"]["stage_two"]
-    assert all(p["ndcg@10"] < after[0]["ndcg@10"] for p in after[1:])
+    assert run["steps"] == 100 and (run["best_step"] == 0) == (
+        name == "ReRe"
+    )
+fell = rows["language model, ReRe"]["curve"]["stage_two"]
+assert all(p["ndcg@10"] < fell[0]["ndcg@10"] for p in fell[1:])
 assert 0.6 < rows["language model, ReRe"]["log"]["signal"] < 0.7
-fell = rows["language model, ReRe"]["curve"]["stage_two"][:2]
-assert round(100 * (fell[0]["ndcg@10"] - fell[1]["ndcg@10"]), 1) == 2.6
 backbone = committed("rere/simulated_shop")["rows"]["w/o RCPM"]
 assert round(100 * backbone["ndcg@10"]["mean"], 1) == 36.9
 
