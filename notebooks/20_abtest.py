@@ -777,16 +777,17 @@ abtest.foretold(report)
 #
 # Recall asks for one item, the next purchase. But several journeys are open when a user comes, most of which would
 # never buy by themselves, and a slate of ten can serve all of them. *touched@10* asks for that, still without a test.
-# It puts TIGER where the test does, above the three. It errs elsewhere: co-occurrence fills slates with what people
-# click, and do not buy. **No pair is reversed by both.** Where the two agree, the test does not contradict them;
-# where they do not, only a test can tell.
+# It puts TIGER where the test does, above the three. It errs elsewhere: the slates of co-occurrence hold the most of
+# what people touch next, and sell less. **No pair is reversed by both.** Where the two agree, the test does not
+# contradict them; where they do not, only a test can tell.
 #
 # Two more sensible ideas fail here. Recall on *unseen* targets, which nobody would have found alone, orders the arms
 # the wrong way round: SASRec is best at it, and sells less than all but RCLRec, Markov and popularity. What people
-# order from a slate is what they look at now. And weights by how often orders are *incremental* change nothing: of
-# orders of items that somebody had seen 67 in 100 are incremental, of the others 55. Who has seen an item would not
-# always have bought it. The fear that offline metrics reward what would have come anyway is right, but the share of
-# incremental orders is much the same in all good arms, from 56 to 64 in 100, and so it does not change their order.
+# order from a slate is mostly what they have looked at. And weights by how often orders are *incremental* change
+# nothing: of orders of items that somebody had seen 67 in 100 are incremental, of the others, by few orders, 55. Who
+# has seen an item would not always have bought it. The fear that offline metrics reward what would have come anyway
+# is right, but the share of incremental orders is much the same in all good arms, from 56 to 64 in 100, and so it
+# does not change their order.
 
 # %% tags=["remove-cell"]
 agreed, wrong = report["agreement"]["orders"], report["reversals"]
