@@ -696,7 +696,8 @@ abtest.lifts(
 # %% [markdown]
 # **RCLRec to the letter loses 6.5% of the orders**, where the paper found 1.9% more. With all our repairs it loses
 # 2%, about as much as its backbone. The models that point and the count are the best, 0.7 to 0.9% above TIGER, and
-# their intervals hardly leave out 0. These are one seed of each model, and intervals over users, not over trainings.
+# their intervals hardly leave out 0; after Holm's correction for thirteen arms that of *pointing* holds it. These are
+# one seed of each model, and intervals over users, not over trainings.
 #
 # How little that is! The pointing model has 15 points more Recall@10 than TIGER, and they are worth one order in 140.
 # TIGER itself is worth 16% to a shop that had recommended nothing.
@@ -720,6 +721,10 @@ assert list(worth.index[:3]) == best
 assert [round(total[name], 1) for name in best] == [0.9, 0.9, 0.7]
 lows = [report["arms"][n]["lift"]["orders"]["low"] for n in best]
 assert all(0 < low < 0.003 for low in lows)
+p = [report["arms"][n]["lift"]["orders"]["p_value"] for n in true]
+corrected = dict(zip(true, holm(p), strict=True))
+assert corrected["pointing"] > 0.05
+assert max(corrected["count"], corrected["pointing_topk"]) < 0.05
 recalls = {
     name: 100 * one["mean"]
     for name, one in report["offline"]["recall@10"].items()
@@ -779,7 +784,8 @@ abtest.foretold(report)
 # never buy by themselves, and a slate of ten can serve all of them. *touched@10* asks for that, still without a test.
 # It puts TIGER where the test does, above the three. It errs elsewhere: the slates of co-occurrence hold the most of
 # what people touch next, and sell less. **No pair is reversed by both.** Where the two agree, the test does not
-# contradict them; where they do not, only a test can tell.
+# contradict them; where they do not, only a test can tell. But we thought of this metric after we had seen where
+# Recall errs, in this very test: it is a guess for the next one.
 #
 # Two more sensible ideas fail here. Recall on *unseen* targets, which nobody would have found alone, orders the arms
 # the wrong way round: SASRec is best at it, and sells less than all but RCLRec, Markov and popularity. What people
