@@ -61,8 +61,8 @@ from rclrec_mini.views.committed import committed, estimates
 #    prefix that it writes is no better than random events.
 # 4. A curriculum *can* pay: an oracle's does, by far, and where journeys end in the purchase itself a repaired one
 #    does, too, without an oracle.
-# 5. Once pointing has made copying free, no curriculum that we could learn adds anything to the whole list, and other
-#    methods that are given the same pointer come close to ours or level.
+# 5. Once pointing has made copying free, no curriculum that we could learn adds more than a fifth of a point to the
+#    whole list, and other methods that are given the same pointer come close to ours or level.
 #
 # The rest of the chapter is the evidence, sentence by sentence.
 #
@@ -542,7 +542,10 @@ assert (lead.drop("gap 0") < 5).all()
 # ## A curriculum over the pointing model
 #
 # With copying free, what is left for a prefix is the unseen quarter. Every selector over the pointing backbone, on
-# the shop, as differences to pointing alone, and the unseen targets that it finds:
+# the shop, three seeds, as differences to pointing alone, and the unseen targets that it finds. Two ideas aim at
+# these. A selector may be taught *for unseen targets* alone: by what shares a category with a purchase of something
+# new. And a curriculum may tell *categories*, the first two codes of each chosen event, instead of items, which an
+# unseen target does not share anyway:
 
 # %%
 rows = {n: r for n, r in pointing["rows"].items() if n != "pointing"}
@@ -559,16 +562,32 @@ table
 
 # %% [markdown]
 # The events that the pointer itself points at are half right, three times as often as RCPM's. They lift the unseen
-# targets from 0.4 to 1.1%, the counting selector to 1.6%, and the oracle to 7%; on the whole list only the oracle
-# gains. On the real logs no row differs from pointing alone. An early prototype had promised more, with another
-# balance of copying and generating; what the library measures is this.
+# targets from 0.4 to 1.4%, the counting selector to 3.6%, the categories of what it chooses to 4.0%, and the oracle to
+# 8.3%. On the whole list only the oracle gains much. Both rows of the counting selector gain 0.4 points of Recall@10,
+# and its categories 0.2 of NDCG, the only interval of NDCG without an oracle that leaves out 0. But it is one of eight,
+# and with eight tried a p of 0.01 comes by chance once in a dozen times. Teaching by unseen targets alone does not
+# help: three purchases in four then teach nothing.
+#
+# On the real logs no row differs from pointing alone; there the two ideas were not tried.
 
 # %% tags=["remove-cell"]
+SURE = "pointing, categories of counting"
+oracles = ("pointing, oracle-k", "pointing, categories of oracle-k")
 for name, row in rows.items():
-    if name == "pointing, oracle-k":
-        assert row["against"]["ndcg@10"]["low"] > 0
+    against = row["against"]["ndcg@10"]
+    if name in oracles:
+        assert against["low"] > 0.01
     else:
-        assert abs(row["against"]["ndcg@10"]["difference"]) < 0.002
+        assert abs(against["difference"]) < 0.003
+        assert (against["low"] > 0) == (name == SURE)
+for name in (SURE, "pointing, counting"):
+    more = rows[name]["against"]["recall@10"]
+    np.testing.assert_allclose(more["difference"], 0.004, atol=5e-4)
+    assert more["low"] > 0
+gained = rows[SURE]["against"]["ndcg@10"]
+np.testing.assert_allclose(gained["difference"], 0.002, atol=5e-4)
+assert 0.01 <= gained["p_value"] < 0.012
+assert len(rows) - len(oracles) == 8
 lifted = {
     n: 100 * r["unseen"]["recall@10"]["mean"]
     for n, r in pointing["rows"].items()
@@ -580,16 +599,19 @@ np.testing.assert_allclose(
             "pointing",
             "pointing, pointer's top-k",
             "pointing, counting",
+            SURE,
             "pointing, oracle-k",
         )
     ],
-    [0.4, 1.1, 1.6, 6.9],
+    [0.4, 1.4, 3.6, 4.0, 8.3],
     atol=0.06,
 )
+assert lifted["pointing, counting for unseen targets"] < 2
 journey = {
     n: r["journey"]["precision"]["mean"] for n, r in rows.items()
 }
 assert 0.5 < journey["pointing, pointer's top-k"] < 0.6
+assert 0.45 < journey["pointing, counting"] < 0.55
 assert (
     journey["pointing, pointer's top-k"] > 3 * journey["pointing, RCPM"]
 )
@@ -600,10 +622,69 @@ for result in real.values():
             assert gap["low"] <= 0.001 and gap["high"] >= -0.001
 
 # %% [markdown]
+# ### What is there to win?
+#
+# Perhaps the list is at fault, not the model: its ten places go to items of the history. So keep the last $j$ of them
+# for the model's best items that are *not* in the history:
+
+# %% mystnb={"image": {"alt": "Recall@10 against the number of reserved places: flat at first, then falling; the oracle's line lies two to three points higher and peaks at two"}}
+import matplotlib.pyplot as plt
+
+from rclrec_mini.views.style import colors
+
+reserved = committed("reserved_slots")["rows"]
+SHOWN = {
+    "pointing": "pointing",
+    "pointing, counting": "with the counting selector",
+    "pointing, oracle-k": "with the oracle",
+}
+figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
+for (name, label), color, mark in zip(
+    SHOWN.items(), colors(len(SHOWN)), "os^", strict=True
+):
+    curve = [p["recall@10"] for p in reserved[name]["curve"][:7]]
+    mean, low, high = (
+        [100 * point[end] for point in curve]
+        for end in ("mean", "low", "high")
+    )
+    axis.fill_between(range(7), low, high, color=color, alpha=0.15)
+    axis.plot(mean, color=color, marker=mark, label=label)
+axis.set(
+    xlabel="places kept for items not in the history, j",
+    ylabel="Recall@10, %",
+    title="the simulated shop",
+)
+axis.legend(frameon=False)
+plt.close(figure)
+figure
+
+# %% [markdown]
+# One place costs nothing and wins nothing, and more of them lose. Were all ten places for new items, pointing would
+# find one in five of the unseen targets. But it has most of them at places 3 to 10 of its list of new items, and each
+# of these places is worth more to an item that was seen. Validation keeps none. Only with the oracle it keeps three,
+# which win half a point on test users, if anything.
+#
+# So this is what bounds a curriculum over a model that copies. One target in four is new. A selector that knew the
+# journey would lift Recall@10 by 3 to 4 points; ours must guess it, are right about half of what they choose, and that
+# is not enough to move the list.
+
+# %% tags=["remove-cell"]
+for name, row in reserved.items():
+    assert row["chosen"] == (3 if name == "pointing, oracle-k" else 0)
+one, two, three = reserved["pointing"]["curve"][1:4]
+assert one["recall@10 gain"]["low"] < 0 < one["recall@10 gain"]["high"]
+assert three["recall@10 gain"]["high"] < 0
+new = reserved["pointing"]["new"]
+assert 0.17 < new[-1] / (1 - seen_share(pointing)) < 0.23
+assert new[-1] - new[1] > new[1]  # found at places 3 to 10
+kept = reserved["pointing, oracle-k"]["curve"][3]["recall@10 gain"]
+assert kept["low"] < 0 < 0.004 < kept["difference"] < 0.007
+
+# %% [markdown]
 # ## After training: reinforcement
 #
 # A purchase is a reward that can be checked, so a trained model can learn from its own lists: ReRe and S-DPO, of the
-# chapter [Reinforcement with verifiable rewards](18_rere). From three models, on the simulated shop, one seed. In
+# chapter [Reinforcement with verifiable rewards](18_rere.ipynb). From three models, on the simulated shop, one seed. In
 # each row both start from the fine-tuned weights, and their columns are what they add to its NDCG@10:
 
 # %%
@@ -717,8 +798,8 @@ assert sum(c[-1] < 1.1 * max(c[:-1]) for c in curves.values()) >= 5
 # 100 * (1 - seen_share(pointing)) * (found - now)
 # ```
 #
-# By 4.2 points, to 71.6. That is what there is to win beyond copying, and a ranker of the two lists together is the
-# obvious next thing to try.
+# By 4.2 points, to 71.6. That is what there is to win beyond copying. Keeping places for new items does not win it, as
+# the figure of reserved places showed: SASRec finds its unseen targets at the cost of seen ones.
 #
 # </details>
 
