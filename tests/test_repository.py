@@ -157,6 +157,12 @@ def test_the_tree_of_the_readme_exists():
     assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\w+)/  ", tree, re.M))
 
 
+def test_test_modules_have_names_of_their_own():
+    """pytest imports them by these, and refuses two of one name."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert not {name for name in names if names.count(name) > 1}
+
+
 def test_no_file_names_a_place_on_one_machine():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
