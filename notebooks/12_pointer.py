@@ -685,7 +685,7 @@ pd.DataFrame(lines).T
 # little to set against them.
 #
 # That also humbles the generator. On the shop the pointer alone, trained above in seconds, reaches what the full
-# model reaches in five minutes. And what stands beside the pointer hardly matters. On UserBehavior, two of the
+# model reaches in minutes. And what stands beside the pointer hardly matters. On UserBehavior, two of the
 # paper's baselines with and without one:
 
 # %%
@@ -707,9 +707,10 @@ against = {
 estimates(against)
 
 # %% [markdown]
-# One helps: the oracle, which is told the truth of the simulated shop, and so knows what no model can know. The
-# best of the others, the four events that the pointer itself points at, is right about half of the time. That is not
-# enough to move the list. RCPM, the paper's selector, costs a little Recall@10; all else lies within the noise.
+# One helps: the oracle, which is told the truth of the simulated shop, and so knows what no model can know; it helps
+# nearly as much if the decoder reads the categories of its events alone. The best of the others, the four events that
+# the pointer itself points at, is right about half of the time. That is hardly enough to move the list. What the other
+# rows try, and how far it leads, tells [the chapter on the tables](14_tables.ipynb).
 
 # %% tags=["remove-cell"]
 shop_result, taobao = results["simulated shop"], results["UserBehavior"]
@@ -748,17 +749,13 @@ for result in (shop_result, taobao):
     assert unseen[COUNT] == 0
     seen = {n: p["seen"]["recall@10"]["mean"] for n, p in parts.items()}
     assert seen["pointing"] == max(seen.values())
-assert 4 < shop_result["rows"]["pointing"]["seconds"] / 60 < 7
+assert 4 < shop_result["rows"]["pointing"]["seconds"] / 60 < 8
 assert FAST or scores["pointer alone"]["ndcg@10"].mean() > 0.505
 for name, row in shop_result["rows"].items():
-    if name == "pointing, oracle-k":
+    if "oracle-k" in name:
         assert row["against"]["ndcg@10"]["low"] > 0.01
     elif name != "pointing":
-        assert (
-            row["against"]["ndcg@10"]["low"]
-            <= 0
-            <= row["against"]["ndcg@10"]["high"]
-        )
+        assert abs(row["against"]["ndcg@10"]["difference"]) < 0.003
 level = {name: 100 * beside[name]["ndcg@10"]["mean"] for name in names}
 assert level["SASRec, pointer"] > 38 > 10 > level["SASRec"]
 assert level["MBGen, pointer"] > 40 > 15 > level["MBGen"]
@@ -767,8 +764,6 @@ assert (
     < 0.05
 )
 assert shop_result["rows"]["pointing"]["seeds"] == [0, 1, 2]
-lost = shop_result["rows"]["pointing, RCPM"]["against"]["recall@10"]
-assert lost["high"] < 0 and lost["difference"] > -0.005
 own = shop_result["rows"]["pointing, pointer's top-k"]["journey"]
 assert 0.45 < own["precision"]["mean"] < 0.6
 
