@@ -17,7 +17,7 @@ from rclrec_mini.experiments.methods import BEHAVIORS, METHODS, TARGET, TIME, US
 from rclrec_mini.experiments.presets import MODELS, preset
 from rclrec_mini.experiments.run import describe, evaluate_run, from_description, load_run, run_experiment
 from rclrec_mini.experiments.studies import sized_to
-from rclrec_mini.experiments.tables import rows_of, told
+from rclrec_mini.experiments.tables import COMPARED, rows_of, told
 from rclrec_mini.files import InputError
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -164,9 +164,17 @@ def test_a_config_survives_json(method, name):
 def test_all_methods_of_a_preset_train_alike_but_for_steps_and_batches():
     for name in MODELS:
         configs = [dataclasses.replace(preset(name, method), model=None) for method in METHODS]
-        stages = [dataclasses.replace(c.pretrain, max_steps=None, evaluate_every=0, batch_size=1) for c in configs]
+        sizes = {"max_steps": None, "evaluate_every": 0, "batch_size": 1}
+        stages = [dataclasses.replace(c.pretrain, **sizes) for c in configs]
         assert all(stage == stages[0] for stage in stages)
-        assert all(dataclasses.replace(c, pretrain=configs[0].pretrain) == configs[0] for c in configs)
+        # stage two is the same for all that are compared; a language model's prompts are long, so its batches are small
+        compared = [c.finetune for c, method in zip(configs, METHODS, strict=True) if method in COMPARED]
+        assert all(stage == compared[0] for stage in compared)
+        both = [
+            dataclasses.replace(c, pretrain=stages[0], finetune=dataclasses.replace(c.finetune, **sizes))
+            for c in configs
+        ]
+        assert all(config == both[0] for config in both)
 
 
 @pytest.mark.parametrize(("name", "method"), [("huge", "gear"), ("mini", "grocer")])
