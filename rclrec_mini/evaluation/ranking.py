@@ -1,6 +1,7 @@
 """Rankings of the whole catalogue by any method, and how well its selector finds the true journeys."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,15 +18,16 @@ from rclrec_mini.semantic_ids.catalog import Catalog
 
 def rank(
     model: nn.Module, sequences: Sequences, catalog: Catalog, rows: np.ndarray, *, k: int = 10, beams: int = 20,
-    batch_size: int = 512, search: Search = beam_search, progress: bool = False,
+    batch_size: int = 512, search: Search = beam_search, user: np.ndarray | None = None, progress: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """The k best items for the targets at `rows` of `sequences`: (n,) -> (n, k), -1 where fewer. `catalog` holds the
     semantic ids of all items; a model that scores items, or has ids of its own, does not read it. `search` is how a
-    generative model's lists are found; a model may say how many users it takes at once."""
+    generative model's lists are found; `user` (n,) tells whose they are if not those of `sequences`. A model may say
+    how many users it takes at once."""
     items = [np.zeros((0, k), np.int64)]
     written = catalog_of(model, catalog)
     batch_size = getattr(model, "users_at_once", batch_size)
-    for batch in batches(model, sequences, rows, batch_size, progress=progress):
+    for batch in batches(model, sequences, rows, batch_size, user=user, progress=progress):
         items.append(best_items(model, batch, written, k=k, beams=beams, search=search)[0].cpu().numpy())
     return np.concatenate(items)
 
@@ -52,13 +54,17 @@ def catalog_of(model: nn.Module, catalog: Catalog) -> Catalog | None:
 
 
 def batches(
-    model: nn.Module, sequences: Sequences, rows: np.ndarray, batch_size: int = 512, *, progress: bool = False
-) -> Iterator[Batch]:
-    """The samples at `rows`, in order, on the model's device."""
+    model: nn.Module, sequences: Sequences, rows: np.ndarray, batch_size: int = 512, *, user: np.ndarray | None = None,
+    progress: bool = False,
+) -> Iterator[Batch]:  # fmt: skip
+    """The samples at `rows`, in order, on the model's device; of the users `user` (n,), if given."""
     device = next(model.parameters()).device
     for first in tqdm(range(0, len(rows), batch_size), desc="ranking", unit="batch", disable=not progress):
         chunk = rows[first : first + batch_size]
-        yield sequences.batch(chunk, model.max_history).to(device)
+        batch = sequences.batch(chunk, model.max_history)
+        if user is not None:
+            batch = replace(batch, user=torch.from_numpy(user[first : first + batch_size]))
+        yield batch.to(device)
 
 
 @torch.inference_mode()

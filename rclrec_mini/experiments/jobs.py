@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -75,14 +76,22 @@ def run_jobs(jobs: list[Job], title: str, workers: int, threads: int) -> None:
                 run_job(job, progress=True)
                 bar.update()
             return
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=set_threads, initargs=(threads,))
-        try:
-            for done in as_completed([pool.submit(run_job, job) for job in todo]):
-                done.result()
-                bar.update()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for _ in side_by_side(run_job, [(job,) for job in todo], workers=workers, threads=threads):
+            bar.update()
+
+
+def side_by_side(
+    work: Callable[..., Any], calls: Iterable[tuple[Any, ...]], *, workers: int, threads: int
+) -> Iterator[None]:
+    """Do `work` for the arguments of each call in so many processes, each with `threads` threads of torch, and give
+    control back whenever one is done. What one of them raises ends it all."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=set_threads, initargs=(threads,))
+    try:
+        for done in as_completed([pool.submit(work, *call) for call in calls]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def set_threads(threads: int) -> None:

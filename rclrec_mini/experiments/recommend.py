@@ -25,9 +25,9 @@ from rclrec_mini.data.sequences import Batch, Sequences, read_table
 from rclrec_mini.evaluation.ranking import best_items, catalog_of
 from rclrec_mini.experiments.answers import Answers, open_answers
 from rclrec_mini.experiments.decoding import DecodingConfig
-from rclrec_mini.experiments.run import load_run, load_search
+from rclrec_mini.experiments.run import load_answering, load_search
 from rclrec_mini.files import InputError
-from rclrec_mini.models.curriculum import OracleK, Selection
+from rclrec_mini.models.curriculum import Selection
 
 CELLS = 16_000_000  # marks of seen items held at once
 
@@ -63,9 +63,7 @@ class Recommender:
         self, run: Path | str, data: Path | str, *, decoding: DecodingConfig | None = None,
         assistant: Path | str | None = None,
     ):  # fmt: skip
-        self.model, _, materials = load_run(run, data)
-        if isinstance(getattr(self.model, "selector", None), OracleK):
-            raise InputError(f"{run}: found the selector oracle, which must know the purchase that is to be foretold")
+        self.model, materials = load_answering(run, data)
         self.search = load_search(decoding or DecodingConfig(), self.model, materials, assistant)
         self.sequences = materials.sequences
         self.catalog = catalog_of(self.model, materials.catalog)

@@ -30,6 +30,7 @@ from rclrec_mini.experiments.decoding import DecodingConfig, search_of
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS, RCLRecConfig, method_name
 from rclrec_mini.files import InputError, check_apart, clear_leftovers, whole_folder, write_json
+from rclrec_mini.models.curriculum import OracleK
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.records import as_dataclass, checked, read_record
 from rclrec_mini.training.checkpoints import load_weights, provenance
@@ -238,6 +239,18 @@ def load_run(run: Path | str, data: Path | str) -> tuple[nn.Module, ExperimentCo
         raise InputError(f"{run}: fine-tuning has not finished, run rclrec train again with the same flags")
     model = METHODS[method_name(config.model)].second(config.model, materials, _fresh(config, materials))
     return load_weights(run / "finetune", model).eval(), config, materials
+
+
+def load_answering(run: Path | str, data: Path | str) -> tuple[nn.Module, Materials]:
+    """As `load_run`, the model of a run that can answer people whose next purchase nobody knows.
+
+    Raises:
+        InputError: as load_run, or its curriculum is the oracle's.
+    """
+    model, _, materials = load_run(run, data)
+    if isinstance(getattr(model, "selector", None), OracleK):
+        raise InputError(f"{run}: found the selector oracle, which must know the purchase that is to be foretold")
+    return model, materials
 
 
 def load_search(config: DecodingConfig, model: nn.Module, materials: Materials, assistant: Path | str | None) -> Search:

@@ -14,9 +14,7 @@ With `retrain` the arms learn every night, each from the log and all that every 
 """
 
 import dataclasses
-import multiprocessing
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -34,7 +32,7 @@ from rclrec_mini.data.simulate import catalogue
 from rclrec_mini.data.simulated_items import SimulatedItems
 from rclrec_mini.evaluation.metrics import rank_of
 from rclrec_mini.evaluation.slices import in_history
-from rclrec_mini.experiments.jobs import set_threads
+from rclrec_mini.experiments.jobs import side_by_side
 from rclrec_mini.files import InputError, check_apart, clear_leftovers, whole_file, whole_folder, write_json
 from rclrec_mini.online.arms import NAIVE_HISTORY, Arm, ModelArm, open_arm
 from rclrec_mini.online.choice import SHOWN, ChoiceConfig, ChoiceModel
@@ -163,13 +161,8 @@ def _play_all(
         for job in todo:
             _play_one(*job, progress=progress)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=set_threads, initargs=(1,))
-    try:
-        for done in [pool.submit(_play_one, *job) for job in todo]:
-            done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for _ in side_by_side(_play_one, todo, workers=workers, threads=1):
+        pass
 
 
 def _play_one(

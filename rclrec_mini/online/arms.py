@@ -1,20 +1,17 @@
 """What fills the slates of a test's arms: a trained run, a naive ranking by its name, or nothing at all."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import nn
 
 from rclrec_mini.data.sequences import Sequences, Split, split_last_purchase
 from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, Ranker, most_recent
-from rclrec_mini.evaluation.ranking import batches, best_items, catalog_of
-from rclrec_mini.experiments.run import load_run
+from rclrec_mini.evaluation.ranking import catalog_of, rank
+from rclrec_mini.experiments.run import load_answering
 from rclrec_mini.files import InputError
-from rclrec_mini.models.curriculum import OracleK
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 NAIVE_HISTORY = 50  # events that a naive ranking reads
@@ -79,21 +76,12 @@ class ModelArm:
         Raises:
             InputError: the run cannot be loaded, was trained on other data, or asks an oracle for its curriculum.
         """
-        model, _, materials = load_run(run, data)
-        if isinstance(getattr(model, "selector", None), OracleK):
-            raise InputError(f"{run}: found the selector oracle, which must know the purchase that is to be foretold")
+        model, materials = load_answering(run, data)
         return cls(model, catalog_of(model, materials.catalog), n_users=materials.sequences.n_users, beams=beams)
 
-    @torch.inference_mode()
     def rank(self, sequences: Sequences, rows: np.ndarray, user: np.ndarray, k: int) -> np.ndarray:
-        known = torch.from_numpy(user % self.n_users).to(next(self.model.parameters()).device)
-        items = [np.zeros((0, k), np.int64)]
-        for batch in batches(self.model, sequences, rows):
-            batch = dataclasses.replace(batch, user=known[: len(batch)])
-            known = known[len(batch) :]
-            found, _ = best_items(self.model, batch, self.catalog, k=k, beams=max(self.beams, k))
-            items.append(found.cpu().numpy())
-        return np.concatenate(items)
+        known, beams = user % self.n_users, max(self.beams, k)
+        return rank(self.model, sequences, self.catalog, rows, k=k, beams=beams, user=known)
 
 
 def naive(name: str, sequences: Sequences, split: Split) -> Arm:

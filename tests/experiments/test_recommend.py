@@ -141,7 +141,7 @@ def test_a_stranger_with_the_events_of_a_user_gets_what_the_user_gets(folders, t
 def test_the_oracle_is_refused(folders, monkeypatch):
     model, config, materials = load_run(folders[2], folders[0])
     model.selector = OracleK(k=3, journey=materials.journey)
-    monkeypatch.setattr("rclrec_mini.experiments.recommend.load_run", lambda run, data: (model, config, materials))
+    monkeypatch.setattr("rclrec_mini.experiments.run.load_run", lambda run, data: (model, config, materials))
     with pytest.raises(InputError, match="oracle, which must know the purchase"):
         Recommender(folders[2], folders[0])
 
@@ -155,7 +155,7 @@ def test_every_method_recommends_unseen_items(folders, method, monkeypatch):
     torch.manual_seed(0)
     made = METHODS[method]
     model = made.second(config, materials, made.first(config, materials)).eval()
-    monkeypatch.setattr("rclrec_mini.experiments.recommend.load_run", lambda run, data: (model, config, materials))
+    monkeypatch.setattr("rclrec_mini.experiments.run.load_run", lambda run, data: (model, config, materials))
     recommender = Recommender(folders[2], folders[0])
     (batch,) = recommender.answer(recommender.people(["3", "7"]), k=5, exclude_seen=True)
     assert (batch.items >= 0).all() and batch.table().num_rows == 2
