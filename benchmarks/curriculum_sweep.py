@@ -6,7 +6,9 @@ Every shop is the mini shop with fewer users and one knob changed. In each of th
 then fine-tuned without a prefix, to the letter of the paper, with the most recent events, and with the true journey,
 which no real recommender knows: what the oracle gains is the most that any choice of events could. Another backbone
 that sees prefixes in pre-training is fine-tuned with all repairs, with counts told to RCPM as well, and without a
-prefix. The rows are those of table 2.
+prefix. The rows are those of table 2. A third one points, and is fine-tuned without a prefix, with the best curriculum
+that was found over it, and with the true journey: `--rows pointing "pointing, categories of counting" "pointing,
+oracle-k" --out results/curriculum_sweep_pointing.json`.
 
 Each (shop, seed, row) is a run that resumes; several processes may share the work by taking different shops, and
 `--collect` then puts their runs together. The result file holds, for each shop, the metrics of each row, its paired
@@ -15,7 +17,7 @@ slices, how much of the true journeys its selector finds, and what naive baselin
 
 The knob `events` keeps the number of purchases a user: longer histories are then sparser ones. All shops have the
 same steps of training, so the knob `users` changes how many different events and purchases these see. With the
-defaults a shop takes about seven minutes on one thread.
+defaults a shop takes about ten minutes on one thread.
 """
 
 import time
@@ -38,14 +40,23 @@ from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.report_text import gained
 from rclrec_mini.experiments.reports import metrics_of, naive_ranks
 from rclrec_mini.experiments.run import ExperimentConfig, finetune, pretrain
-from rclrec_mini.experiments.tables import BASE, METRICS, PRACTISED_BASE, TABLE2, base_of
+from rclrec_mini.experiments.tables import (
+    BASE,
+    CATEGORIES,
+    METRICS,
+    POINTED,
+    POINTING,
+    PRACTISED_BASE,
+    TABLE2,
+    base_of,
+)
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.training.checkpoints import provenance
 
 COUNTING = "all repairs, counting"
 ROWS = {
     name: TABLE2[name] for name in (BASE, "RCLRec", "recent-k", "oracle-k", PRACTISED_BASE, "all repairs", COUNTING)
-}
+} | {name: POINTING[name] for name in (POINTED, CATEGORIES, "pointing, oracle-k")}
 PURCHASES = 0.0095 * 300  # a user, in the mini shop
 KNOBS: dict[str, dict[str, dict[str, float]]] = {  # what each value of a knob changes
     "users": {str(n): {"users": n} for n in (500, 4500)},
@@ -127,7 +138,8 @@ def make_shop(config: Config, name: str, seed: int) -> Materials:
 
 
 def experiment(config: Config, row: str, seed: int) -> ExperimentConfig:
-    mini = preset("mini", seed=seed, validation_targets=config.validation_targets).with_model(**ROWS[row])
+    method, changes = ROWS[row].method, ROWS[row].changes
+    mini = preset("mini", method, seed=seed, validation_targets=config.validation_targets).with_model(**changes)
     steps, every = config.finetune_steps, max(1, config.finetune_steps // 10)
     first = replace(mini.pretrain, epochs=1000, max_steps=config.pretrain_steps, evaluate_every=config.pretrain_steps)
     second = replace(mini.finetune, epochs=1000, max_steps=steps, evaluate_every=every)
@@ -140,7 +152,7 @@ def run_row(config: Config, name: str, seed: int, row: str, materials: Materials
     if (folder / "result.json").exists():
         return
     settings = experiment(config, row, seed)
-    first = folder_of(config, name, seed) / ("pretrain_prefix" if settings.model.prefix_share else "pretrain")
+    first = folder_of(config, name, seed) / file_name(f"pretrain {base_of(ROWS[row])}")
     before = pretrain(settings, materials, first, progress=False)  # of the first row; the others read it back
     model, after = finetune(settings, materials, folder / "finetune", pretrained=first, progress=False)
     sequences, rows = materials.sequences, materials.split.test
@@ -197,7 +209,7 @@ def collect_row(
     values = scores[row]
     found: dict[str, Any] = {m: asdict(e) for m, e in summarize({m: values[m] for m in METRICS}).items()}
     other = base_of(ROWS[row])
-    if other in scores and row not in (BASE, PRACTISED_BASE):
+    if other in scores and other != row:
         base = scores[other]
         tests = {m: asdict(paired_test(values[m], base[m])) for m in COMPARED}
         found["difference"] = {"other": other, **tests}

@@ -39,7 +39,7 @@ from rclrec_mini.experiments.methods import finetuning_rclrec
 from rclrec_mini.experiments.report_text import gained
 from rclrec_mini.experiments.run import ExperimentConfig, pretrained, train_stage
 from rclrec_mini.experiments.studies import Study, make_study
-from rclrec_mini.experiments.tables import TABLE2, Row, base_of
+from rclrec_mini.experiments.tables import TABLE2, base_of
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
 from rclrec_mini.models.curriculum import Selection, chance, event_counts, journey_mask, recovery, top_k
 from rclrec_mini.models.rclrec import RCLRec, cross_entropy_towards
@@ -164,12 +164,12 @@ def main(config: Config) -> None:
         for seed in config.seeds:
             for what in rows:
                 begun = time.perf_counter()
-                run(study.config(Row("rclrec", TABLE2[row]), seed), study, materials, what, folder(study, start, what))
+                run(study.config(TABLE2[row], seed), study, materials, what, folder(study, start, what))
                 print(f"{start}, {what}, seed {seed}: {time.perf_counter() - begun:.0f} s", flush=True)
     found = {start: collect(study, materials, start, rows) for start in STARTS}
     device = "cuda" if torch.cuda.is_available() else "cpu"  # as the trainer chooses
     settings = {"preset": config.preset, "seeds": config.seeds, "data": materials.label(), "device": device}
-    row = Row("rclrec", TABLE2["RCLRec"])
+    row = TABLE2["RCLRec"]
     readers = {str(seed): read(study.config(row, seed), study, materials) for seed in config.seeds}
     write_json(config.out, {"config": settings, "starts": found, "readers": readers, **provenance()})
     print_table(read_json(config.out))

@@ -480,14 +480,10 @@ assert 1 / 7 < found < 1 / 5.5
 # prefix: four wrong events are as bad as two.
 
 # %% mystnb={"image": {"alt": "Recall of RCLRec by the number of curriculum events on the simulated shop: flat, well below the line without a prefix"}}
-figure3 = committed("mini/figure3")["rows"]
-by_k = {k: figure3[f"RCLRec, k = {k}"] for k in (1, 2, 3, 5, 6)}
-by_k[4] = figure3["RCLRec"]
-results.recall_by_k(
-    {"RCLRec": by_k},
-    without=figure3["w/o RCPM"],
-    data="the simulated shop",
-)
+from rclrec_mini.experiments.tables import by_length
+
+lengths = by_length(committed("mini/figure3")["rows"])
+results.recall_by_k(lengths, data="the simulated shop")
 
 # %% [markdown]
 # ## Where a curriculum pays

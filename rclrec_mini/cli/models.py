@@ -265,8 +265,7 @@ def reproduce(args: Sequence[str]) -> None:
 
     trained = result["rows"]
     if options.table == "figure3":
-        by_k = {k: trained[name] for k, name in tables.LENGTHS.items() if name in trained}
-        figure = recall_by_k({"RCLRec": by_k}, without=trained.get(tables.BASE), data=result["data"])
+        figure = recall_by_k(tables.by_length(trained), data=result["data"])
     else:
         figure = learning_curves({name: row["curve"] for name, row in trained.items()})
     with whole_file(options.out / f"{options.table}.png") as partial:

@@ -2,9 +2,9 @@
 
 Means are over users, with 95% bootstrap intervals; a user's test targets, where there are several, and the seeds are
 averaged first (evaluation/metrics.py). Each row is compared on the same users with the best other trained method
-(table1), or with fine-tuning without a prefix from the same stage one (table2, figure3). The paper's numbers stand
-beside ours, under the name of the data that they come from: they were made from other data, so only their order and
-their ratios can be compared.
+(table1), or with fine-tuning without a prefix from the same stage one (table2, figure3, pointing). The paper's numbers
+stand beside ours, under the name of the data that they come from: they were made from other data, so only their order
+and their ratios can be compared.
 """
 
 import time
@@ -31,7 +31,18 @@ from rclrec_mini.experiments.jobs import LISTED, load_materials, read_result
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.report_text import comma_separated, markdown
 from rclrec_mini.experiments.studies import Study
-from rclrec_mini.experiments.tables import BASE, COUNT, METRICS, PAPER, PRACTISED_BASE, TOLD, Row, base_of, told
+from rclrec_mini.experiments.tables import (
+    BASE,
+    COUNT,
+    METRICS,
+    PAPER,
+    POINTED,
+    PRACTISED_BASE,
+    TOLD,
+    Row,
+    base_of,
+    told,
+)
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
 
 
@@ -156,10 +167,9 @@ def opponent(
     """The row that `name` is compared with, one of those trained."""
     if table == "rere":
         return rows[name].base if name in rows else None
-    if table == "pointing":
-        return table if name != table and table in rows else None
     if table != "table1":
-        base = base_of(rows[name].changes) if name in rows and name != PRACTISED_BASE else BASE
+        first = POINTED if table == "pointing" else BASE
+        base = base_of(rows[name]) if name in rows and name != PRACTISED_BASE else first
         return base if base in rows and name != base else None
     others = [other for other in rows if other not in (name, TOLD)]
     return max(others, key=lambda other: scores[other]["ndcg@10"].mean()) if others else None

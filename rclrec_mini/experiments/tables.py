@@ -12,42 +12,78 @@ from rclrec_mini.models.rclrec import LossConfig
 from rclrec_mini.post_training.rere import ReReConfig, RewardConfig
 from rclrec_mini.post_training.sdpo import SDPOConfig
 
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: its method and what differs from the method's preset."""
+
+    method: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None  # the row whose weights it goes on from, or only reads
+    post: PostTrainConfig | None = None  # how it goes on, see experiments/post_train.py
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)  # how it finds lists, see experiments/decoding.py
+
+    @property
+    def judged(self) -> bool:
+        """Whether it asks the row JUDGE for scores."""
+        objective = getattr(self.post, "objective", None)
+        rewarded = isinstance(objective, ReReConfig) and objective.reward.collaborative > 0
+        return rewarded or self.decoding.method == "d3"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The rows without which it cannot be had."""
+        return tuple(name for name in (self.base, JUDGE if self.judged else None) if name)
+
+
 GENTLE = LossConfig(prefix_loss=0.1)
 REPAIRED = LossConfig(prefix_loss=0.1, supervision=1.0)
 FOR_UNSEEN = replace(REPAIRED, unseen=True)
 BASE, PRACTISED_BASE = "w/o RCPM", "prefixes in pre-training, w/o RCPM"
+POINTED, CATEGORIES = "pointing", "pointing, categories of counting"
 
-TABLE2: dict[str, dict[str, Any]] = {
-    "RCLRec": {},
-    BASE: {"selector": "none"},
-    "recent-k": {"selector": "recent"},
-    "w/o quality-aware loss": {"loss": LossConfig(lambda_qual=0.0)},
+
+def rclrec(**changes: Any) -> Row:
+    return Row("rclrec", changes)
+
+
+def pointing(**changes: Any) -> Row:
+    return Row("pointing", changes)
+
+
+TABLE2 = {
+    "RCLRec": rclrec(),
+    BASE: rclrec(selector="none"),
+    "recent-k": rclrec(selector="recent"),
+    "w/o quality-aware loss": rclrec(loss=LossConfig(lambda_qual=0.0)),
     # ours, beside the paper's
-    "random-k": {"selector": "random"},
-    "oracle-k": {"selector": "oracle"},
-    "prefix loss 0.1": {"loss": GENTLE},
-    "supervision": {"loss": LossConfig(supervision=1.0)},
-    "prefixes in pre-training": {"prefix_share": 0.5},
-    "all repairs": {"loss": REPAIRED, "prefix_share": 0.5},
-    "supervision, counting": {"loss": LossConfig(supervision=1.0), "selector": "counting"},
-    "all repairs, counting": {"loss": REPAIRED, "prefix_share": 0.5, "selector": "counting"},
-    PRACTISED_BASE: {"selector": "none", "prefix_share": 0.5},
+    "random-k": rclrec(selector="random"),
+    "oracle-k": rclrec(selector="oracle"),
+    "prefix loss 0.1": rclrec(loss=GENTLE),
+    "supervision": rclrec(loss=LossConfig(supervision=1.0)),
+    "prefixes in pre-training": rclrec(prefix_share=0.5),
+    "all repairs": rclrec(loss=REPAIRED, prefix_share=0.5),
+    "supervision, counting": rclrec(loss=LossConfig(supervision=1.0), selector="counting"),
+    "all repairs, counting": rclrec(loss=REPAIRED, prefix_share=0.5, selector="counting"),
+    PRACTISED_BASE: rclrec(selector="none", prefix_share=0.5),
 }
-LENGTHS = {k: "RCLRec" if k == RCLRecConfig.k else f"RCLRec, k = {k}" for k in range(1, 7)}
-FIGURE3 = {BASE: TABLE2[BASE], **{name: {"k": k} for k, name in LENGTHS.items()}}
-POINTING: dict[str, dict[str, Any]] = {  # table 2 over the pointing backbone
-    "pointing": {},
-    "pointing, RCPM": {"selector": "rcpm"},
-    "pointing, recent-k": {"selector": "recent"},
-    "pointing, random-k": {"selector": "random"},
-    "pointing, oracle-k": {"selector": "oracle", "loss": GENTLE},
-    "pointing, counting": {"selector": "counting", "loss": REPAIRED},
-    "pointing, pointer's top-k": {"selector": "pointer", "loss": GENTLE},
+POINTING = {  # table 2 over the pointing backbone
+    POINTED: pointing(),
+    "pointing, RCPM": pointing(selector="rcpm"),
+    "pointing, recent-k": pointing(selector="recent"),
+    "pointing, random-k": pointing(selector="random"),
+    "pointing, oracle-k": pointing(selector="oracle", loss=GENTLE),
+    "pointing, counting": pointing(selector="counting", loss=REPAIRED),
+    "pointing, pointer's top-k": pointing(selector="pointer", loss=GENTLE),
     # towards targets that are not in the history: select for them alone, or tell categories (code prefixes)
-    "pointing, counting for unseen targets": {"selector": "counting", "loss": FOR_UNSEEN},
-    "pointing, categories of counting": {"selector": "counting", "loss": FOR_UNSEEN, "prefix_levels": 2},
-    "pointing, categories of pointer's top-k": {"selector": "pointer", "loss": GENTLE, "prefix_levels": 2},
-    "pointing, categories of oracle-k": {"selector": "oracle", "loss": GENTLE, "prefix_levels": 2},
+    "pointing, counting for unseen targets": pointing(selector="counting", loss=FOR_UNSEEN),
+    CATEGORIES: pointing(selector="counting", loss=FOR_UNSEEN, prefix_levels=2),
+    "pointing, categories of pointer's top-k": pointing(selector="pointer", loss=GENTLE, prefix_levels=2),
+    "pointing, categories of oracle-k": pointing(selector="oracle", loss=GENTLE, prefix_levels=2),
+}
+LENGTHS = {  # Figure 3: names by k, of the paper's curriculum and of the best one over the pointing backbone
+    name: {k: name if k == RCLRecConfig.k else f"{name}, k = {k}" for k in range(1, 7)}
+    for name in ("RCLRec", CATEGORIES)
 }
 REWARDS = {
     "rule alone": RewardConfig(ranking=0.0),
@@ -70,11 +106,7 @@ OBJECTIVES: dict[str, ReReConfig | SDPOConfig] = {  # after supervised training,
     "DPO, random": SDPOConfig(negatives=1),
 }
 FEW, ALL_EVENTS = ("ReRe", "ReRe, semantic", "S-DPO, random", "S-DPO, beam"), "ReRe, all next items"
-STARTS: dict[str, tuple[str, dict[str, Any]]] = {  # the rows that post-training starts from
-    "pointing": ("pointing", {}),
-    "RCLRec": ("rclrec", {}),
-    BASE: ("rclrec", TABLE2[BASE]),
-}
+STARTS = {POINTED: POINTING[POINTED]} | {name: TABLE2[name] for name in ("RCLRec", BASE)}  # of post-training
 JUDGE = "SASRec"
 LANGUAGE_MODEL = METHODS["llm"].title
 DECODINGS = {
@@ -86,7 +118,7 @@ DECODINGS = {
 # for long prompts; at 3e-4 both objectives lose points on validation
 FEW_STEPS = replace(PostTrainConfig().training, max_steps=100, batch_size=16, evaluate_every=50, lr=3e-5)
 
-TAUGHT, POINTED = ("sasrec", "mbgen"), {"pointer": True}  # ours: baselines that are also had with a pointer
+TAUGHT = ("sasrec", "mbgen")  # ours: baselines that are also had with a pointer
 COUNT = "frequency with decay"  # a plain count of the history, which every model has to beat
 TOLD = "oracle-k"  # is told the truth: no method can be compared with it
 
@@ -122,43 +154,22 @@ PAPER: dict[str, tuple[str, dict[str, tuple[float, ...]]]] = {  # METRICS in per
 }
 
 
-def base_of(changes: Mapping[str, Any]) -> str:
-    """The row without a prefix that has the stage one of a row of table2 or figure3."""
-    return PRACTISED_BASE if changes.get("prefix_share") else BASE
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table: its method and what differs from the method's preset."""
-
-    method: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    base: str | None = None  # the row whose weights it goes on from, or only reads
-    post: PostTrainConfig | None = None  # how it goes on, see experiments/post_train.py
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)  # how it finds lists, see experiments/decoding.py
-
-    @property
-    def judged(self) -> bool:
-        """Whether it asks the row JUDGE for scores."""
-        objective = getattr(self.post, "objective", None)
-        rewarded = isinstance(objective, ReReConfig) and objective.reward.collaborative > 0
-        return rewarded or self.decoding.method == "d3"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The rows without which it cannot be had."""
-        return tuple(name for name in (self.base, JUDGE if self.judged else None) if name)
+def base_of(row: Row) -> str:
+    """The row without a prefix that has the stage one of a row of table2, figure3 or pointing."""
+    if row.method == "pointing":
+        return POINTED
+    return PRACTISED_BASE if row.changes.get("prefix_share") else BASE
 
 
 def rere_rows() -> dict[str, Row]:
     """Supervised models, what goes on from them (all ablations from RCLRec), SASRec and TIGER; a language model."""
-    rows = {name: Row(*start) for name, start in STARTS.items()}
-    rows |= {METHODS[name].title: Row(name) for name in ("sasrec", "tiger")}
+    rows = STARTS | {METHODS[name].title: Row(name) for name in ("sasrec", "tiger")}
     for base, start in STARTS.items():
         for name in OBJECTIVES if base == "RCLRec" else FEW:
-            rows[f"{base}, {name}"] = Row(*start, base=base, post=PostTrainConfig(objective=OBJECTIVES[name]))
+            post = PostTrainConfig(objective=OBJECTIVES[name])
+            rows[f"{base}, {name}"] = replace(start, base=base, post=post)
         everything = PostTrainConfig(objective=OBJECTIVES["ReRe"], targets="all")
-        rows[f"{base}, {ALL_EVENTS}"] = Row(*start, base=base, post=everything)
+        rows[f"{base}, {ALL_EVENTS}"] = replace(start, base=base, post=everything)
     rows[LANGUAGE_MODEL] = Row("llm")
     for name in ("ReRe", "S-DPO, beam"):
         post = PostTrainConfig(objective=OBJECTIVES[name], training=FEW_STEPS)
@@ -193,10 +204,25 @@ def rows_of(table: str, methods: Iterable[str] = COMPARED) -> dict[str, Row]:
     one more of those that may be taught to point."""
     if table == "table1":
         plain = {METHODS[name].title: Row(name) for name in methods}
-        return plain | {f"{METHODS[name].title}, pointer": Row(name, POINTED) for name in methods if name in TAUGHT}
-    if table == "pointing":
-        return {name: Row("pointing", changes) for name, changes in POINTING.items()}
+        taught = [name for name in methods if name in TAUGHT]
+        return plain | {f"{METHODS[name].title}, pointer": Row(name, {"pointer": True}) for name in taught}
     if table == "rere":
         return rere_rows()
-    variants = {"table2": TABLE2, "figure3": FIGURE3}[table]
-    return {name: Row("rclrec", changes) for name, changes in variants.items()}
+    if table == "figure3":
+        known = TABLE2 | POINTING
+        return {name: known[name] for name in (BASE, POINTED)} | {
+            name: replace(known[kind], changes={**known[kind].changes, "k": k})
+            for kind, names in LENGTHS.items()
+            for k, name in names.items()
+        }
+    return {"table2": TABLE2, "pointing": POINTING}[table]
+
+
+def by_length(rows: Mapping[str, Any]) -> dict[str, dict[int, Any]]:
+    """What is told of figure3's rows, by curriculum and k; under 0 the row without one."""
+    known = rows_of("figure3")
+    found = {
+        kind: {k: rows[name] for k, name in {0: base_of(known[kind]), **names}.items() if name in rows}
+        for kind, names in LENGTHS.items()
+    }
+    return {kind: those for kind, those in found.items() if max(those, default=0) > 0}

@@ -138,43 +138,32 @@ def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth:
 def recall_by_k(
     series: dict[str, dict[int, dict[str, Any]]],
     *,
-    without: dict[str, Any] | None = None,
-    paper: dict[str, dict[int, float]] | None = None,
     names: tuple[str, ...] = ("recall@5", "recall@10"),
     data: str = "",
 ) -> Figure:
     """Figure 3: metrics by the number of events in the curriculum, with 95% bands, one panel a metric, in per cent.
 
     Args:
-        series: under each variant's name and k its metrics, each with mean, low and high.
-        without: metrics of the variant without a prefix, a horizontal line.
-        paper: the paper's curve of each metric, k to a share; drawn below on its own scale, for its data are others.
+        series: under each variant's name and k its metrics, each with mean, low and high. Under k = 0 stands the row
+            without a prefix that it is compared with, a dashed line.
         names: the metrics shown.
         data: where the numbers come from, the title.
     """
-    size = (4.2 * len(names), 3.6 + (2.2 if paper else 0))
-    heights = [3, 2] if paper else [1]
-    figure, axes = plt.subplots(
-        len(heights), len(names), figsize=size, sharex=True, squeeze=False, layout="constrained", height_ratios=heights
-    )
+    figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.6), squeeze=False, layout="constrained")
     for axis, name in zip(axes[0], names, strict=True):
-        if without is not None:
-            _band(axis, [-99, 99], [without[name]] * 2, color=INK, label="without a prefix", linestyle="--")
         for i, ((label, rows), color) in enumerate(zip(series.items(), colors(len(series)), strict=True)):
-            k = sorted(rows)
+            if 0 in rows:
+                line = {"label": f"{label}: without a prefix", "linestyle": "--"}
+                _band(axis, [-99, 99], [rows[0][name]] * 2, color=color, **line)
+            k = sorted(set(rows) - {0})
             _band(axis, k, [rows[i][name] for i in k], color=color, label=label, marker="os^D"[i % 4])
         axis.set(title=_metric(name))
-    if paper:
-        for axis, name in zip(axes[1], names, strict=True):
-            k = sorted(paper[name])
-            axis.plot(k, [100 * paper[name][i] for i in k], color=INK, marker=".", label="the paper, its own data")
-    for row in axes:
-        row[0].set_ylabel("%")
-    lengths = sorted({k for rows in series.values() for k in rows})
-    for axis in axes[-1]:
+    lengths = sorted({k for rows in series.values() for k in rows} - {0})
+    for axis in axes[0]:
         axis.set(xlabel="events in the curriculum, k", xticks=lengths, xlim=(lengths[0] - 0.3, lengths[-1] + 0.3))
-    handles = [one for row in axes[:, :1] for one in row[0].get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    axes[0, 0].set_ylabel("%")
+    handles = axes[0, 0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(data)
     sns.despine(figure)
     plt.close(figure)
