@@ -182,21 +182,23 @@ def of_runs(
     runs = {seed: read_result(folder) for seed, folder in folders.items()}
     first = [study.stage_one(study.config(row, seed)) for seed in folders]
     before = [read_result(folder) for folder in first]
+    begun = np.array([run["seconds"] for run in before])
+    if row.post:
+        begun += [read_result(study.row(row.base, seed))["seconds"] for seed in folders]
     rank = np.stack([load_file(folder / "ranks.safetensors")["rank"] for folder in first])
     one, two = ([run["curve"] for run in stage] for stage in (before, runs.values()))
-    begun = np.mean([run["seconds"] for run in before])
     found = {
         "method": row.method,
         "told": told(row),
         "seeds": list(folders),
         "parameters": runs[min(runs)]["parameters"],
-        "seconds": float(np.mean([a["seconds"] + b["seconds"] for a, b in zip(before, runs.values(), strict=True)])),
+        "seconds": float(np.mean(begun + [run["seconds"] for run in runs.values()])),
         "stage_one": {
             **{metric: asdict(e) for metric, e in summarize(of_users(metrics_of(rank), user)).items()},
             "steps": [run["steps"] for run in before],
             "best_step": [run["best_step"] for run in before],
         },
-        "curve": {"stage_one": mean_curve(one), "stage_two": mean_curve(two, begun=begun)},
+        "curve": {"stage_one": mean_curve(one), "stage_two": mean_curve(two, begun=begun.mean())},
         "log": means([run["log"] for run in runs.values()]),
         "config": runs[min(runs)]["config"],
         "runs": {
