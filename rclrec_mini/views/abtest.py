@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,7 +18,7 @@ from rclrec_mini.online.power import standard_error
 from rclrec_mini.online.sequential import always_valid_reach, calls, mixture, paths
 from rclrec_mini.views.explorables import small_page
 from rclrec_mini.views.live.page import Page
-from rclrec_mini.views.style import INK, PALETTE, colors
+from rclrec_mini.views.style import INK, PALETTE, colors, subplots
 
 DAYS, TESTS, SEED = 28, 1000, 0
 LOOKS = (1, 2, 4, 7, 14, 28)
@@ -105,7 +103,7 @@ def running_test(*, cv: float, effect: float = 0.0, users: int = 10_000, looks: 
 
 def aa_histogram(p_values: Mapping[str, Sequence[float]]) -> Figure:
     """p-values of tests without an effect, a panel for each kind of test: flat where the test is honest."""
-    figure, axes = plt.subplots(1, len(p_values), figsize=(9, 2.8), sharey=True, layout="constrained", squeeze=False)
+    figure, axes = subplots(1, len(p_values), figsize=(9, 2.8), sharey=True, squeeze=False)
     for axis, (name, values), hue in zip(axes[0], p_values.items(), colors(len(p_values)), strict=True):
         count, _, bars = axis.hist(values, bins=np.linspace(0, 1, 21), color=hue)
         bars[0].set_edgecolor(INK)
@@ -113,8 +111,6 @@ def aa_histogram(p_values: Mapping[str, Sequence[float]]) -> Figure:
         axis.axhline(len(values) / 20, color=INK, linestyle="--")
         axis.set(xlabel="p", title=f"{name}\n{100 * count[0] / len(values):.1f}% below 0.05")
     axes[0, 0].set_ylabel("tests")
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -122,21 +118,19 @@ def power_curves(
     users: np.ndarray, formula: Mapping[str, np.ndarray], played: Mapping[str, Mapping[float, float]]
 ) -> Figure:
     """Power by users an arm: lines by formula, dots as played, {users: share}."""
-    figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    figure, axis = subplots(figsize=(8, 3.6))
     for (name, values), hue, marker in zip(formula.items(), colors(len(formula)), cycle(MARKERS), strict=False):
         axis.plot(users, values, color=hue, label=name)
         axis.plot(*zip(*played.get(name, {}).items(), strict=True), marker, color=hue) if name in played else None
     axis.axhline(0.8, color=INK, linestyle="--", linewidth=1)
     axis.set(xscale="log", xlabel="users in each arm", ylabel="power", ylim=(0, 1.02))
     axis.legend(frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
 def peeking(looks: Sequence[int], found: Mapping[str, Sequence[float]]) -> Figure:
     """Shares of A/A tests that are called, by number of looks, a line for each way to read them."""
-    figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    figure, axis = subplots(figsize=(8, 3.2))
     for (name, shares), hue, marker in zip(found.items(), colors(len(found)), cycle(MARKERS), strict=False):
         axis.plot(looks, 100 * np.asarray(shares), color=hue, marker=marker, label=name)
     axis.axhline(5, color=INK, linestyle="--", linewidth=1)
@@ -144,8 +138,6 @@ def peeking(looks: Sequence[int], found: Mapping[str, Sequence[float]]) -> Figur
     axis.set_xticks(list(looks), [str(n) for n in looks])
     axis.minorticks_off()
     axis.legend(frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -196,7 +188,7 @@ def foretold(report: Mapping[str, Any]) -> pd.DataFrame:
 
 def gains(rows: pd.DataFrame) -> Figure:
     """Shares in per cent, a group of bars a row, a bar a column."""
-    figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    figure, axis = subplots(figsize=(8, 3.2))
     width = 0.8 / len(rows.columns)
     for i, (name, hue) in enumerate(zip(rows.columns, colors(len(rows.columns)), strict=True)):
         place = np.arange(len(rows)) + width * (i - (len(rows.columns) - 1) / 2)
@@ -206,8 +198,6 @@ def gains(rows: pd.DataFrame) -> Figure:
     axis.set(ylabel="% of orders without any")
     axis.margins(y=0.12)
     axis.legend(frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -217,9 +207,7 @@ def lifts(rows: Mapping[str, Mapping[str, Mapping[str, float]]], *, titles: Sequ
     Args:
         rows: of each arm, under each title {lift, low, high}; a panel a title.
     """
-    figure, axes = plt.subplots(
-        1, len(titles), figsize=(9, 0.6 + 0.42 * len(rows)), sharey=True, layout="constrained", squeeze=False
-    )
+    figure, axes = subplots(1, len(titles), figsize=(9, 0.6 + 0.42 * len(rows)), sharey=True, squeeze=False)
     place = np.arange(len(rows))[::-1]
     for axis, title, hue in zip(axes[0], titles, colors(len(titles)), strict=True):
         value, low, high = (
@@ -229,8 +217,6 @@ def lifts(rows: Mapping[str, Mapping[str, Mapping[str, float]]], *, titles: Sequ
         axis.axvline(0, color=INK, linewidth=1)
         axis.set(xlabel="lift (%)", title=title.replace("_", " "))
     axes[0, 0].set_yticks(place, list(rows))
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -243,7 +229,7 @@ def offline_online(
         offline: of each metric and arm {mean, low, high}.
         online: of each arm {lift, low, high}; the control is 0.
     """
-    figure, axes = plt.subplots(1, len(offline), figsize=(9, 3.6), sharey=True, layout="constrained", squeeze=False)
+    figure, axes = subplots(1, len(offline), figsize=(9, 3.6), sharey=True, squeeze=False)
     for axis, (metric, by_arm) in zip(axes[0], offline.items(), strict=True):
         for (arm, lift), hue, marker in zip(online.items(), colors(len(online)), cycle(MARKERS), strict=False):
             x, y = by_arm[arm], {key: 100 * lift[key] for key in ("lift", "low", "high")}
@@ -256,6 +242,4 @@ def offline_online(
         axis.set(xlabel=f"{metric} (%)")
     axes[0, 0].set_ylabel(ylabel)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside right center")
-    sns.despine(figure)
-    plt.close(figure)
     return figure

@@ -3,13 +3,11 @@
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
-import matplotlib.pyplot as plt
-import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from rclrec_mini.semantic_ids.catalog import Catalog
-from rclrec_mini.views.style import INK, PALETTE, colors
+from rclrec_mini.views.style import INK, PALETTE, colors, subplots
 
 
 def residual_levels(vectors: Tensor, codebooks: Tensor, codes: Tensor) -> Figure:
@@ -21,7 +19,7 @@ def residual_levels(vectors: Tensor, codebooks: Tensor, codes: Tensor) -> Figure
         codes: of the items (N, L).
     """
     levels, n_codes = codebooks.shape[:2]
-    figure, panels = plt.subplots(1, levels, figsize=(4 * levels, 3.4), layout="constrained", squeeze=False)
+    figure, panels = subplots(1, levels, figsize=(4 * levels, 3.4), squeeze=False)
     palette, residual = colors(n_codes), vectors
     for level, axes in enumerate(panels[0]):
         chosen = codebooks[level, codes[:, level]]
@@ -40,8 +38,6 @@ def residual_levels(vectors: Tensor, codebooks: Tensor, codes: Tensor) -> Figure
         axes.margins(0.25)
         residual = residual - chosen
     panels[0, -1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -52,14 +48,12 @@ def codes_in_use(curves: dict[str, Sequence[tuple[int, float]]], *, n_codes: int
         curves: under each label, pairs of a step and the perplexity then.
         n_codes: V, the most it can be.
     """
-    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    figure, axes = subplots(figsize=(7, 3.2))
     axes.axhline(n_codes, color=INK, linestyle=":", label="all codes alike")
     for i, ((label, curve), color) in enumerate(zip(curves.items(), PALETTE, strict=False)):
         axes.plot(*zip(*curve, strict=True), color=color, marker="os^D"[i % 4], markersize=4, label=label)
     axes.set(xlabel="step", ylabel="perplexity of the codes", ylim=(0, 1.08 * n_codes))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -81,9 +75,7 @@ def trie(
         title: of the figure.
     """
     blue, orange, *_ = PALETTE
-    figure, axes = plt.subplots(
-        figsize=(max(6.0, 0.95 * len(catalog)), 1.0 + 1.1 * catalog.levels), layout="constrained"
-    )
+    figure, axes = subplots(figsize=(max(6.0, 0.95 * len(catalog)), 1.0 + 1.1 * catalog.levels))
     place = [float(leaf) for leaf in range(len(catalog))]  # x of the nodes of this depth
     where = [place]
     for offsets in reversed(catalog.child_offsets):
@@ -122,5 +114,4 @@ def trie(
                 )  # fmt: skip
     axes.set(title=title, ylim=(-catalog.levels - 0.55, 0.35), xlim=(-0.6, len(catalog) - 0.4))
     axes.set_axis_off()
-    plt.close(figure)
     return figure

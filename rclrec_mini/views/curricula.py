@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from rclrec_mini.views.style import INK, colors
+from rclrec_mini.views.style import INK, colors, subplots
 
 
 def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, float], *, metric: str) -> Figure:
@@ -19,7 +17,7 @@ def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, 
         marks: the precision of each selector, a dotted line.
         metric: whose gain it is, for the axis.
     """
-    figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    figure, axis = subplots(figsize=(8, 4.2))
     hues = colors(len(starts))
     axis.axhline(0, color=INK, linewidth=1)
     for i, (label, points) in enumerate(starts.items()):
@@ -34,8 +32,6 @@ def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, 
         )
     axis.set(xlabel="precision of the prefix", ylabel=f"gain in {metric} (points)", xlim=(-0.02, 1.02))
     figure.legend(loc="outside lower center", ncols=len(starts), frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -47,7 +43,7 @@ def step_and_slope(x: Sequence[float], lines: dict[str, dict[str, Sequence[float
         lines: under each label "value" and "slope" at each x; both may be left out.
         xlabel: whose score it is.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, axes = subplots(1, 2, figsize=(9, 3.4))
     hues = colors(len(lines))
     for axis, name in zip(axes, ("value", "slope"), strict=True):
         for (label, line), hue, style in zip(lines.items(), hues, ("-", "--", ":"), strict=False):
@@ -55,8 +51,6 @@ def step_and_slope(x: Sequence[float], lines: dict[str, dict[str, Sequence[float
                 axis.plot(x, line[name], color=hue, linestyle=style, linewidth=2, label=label)
         axis.set(title=name, xlabel=xlabel)
         axis.legend(frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -67,7 +61,7 @@ def gains(samples: dict[str, np.ndarray], *, margin: float) -> Figure:
         samples: under each label the gains of many targets (n,), nats a token.
         margin: m of eq. 8; left of it the hinge is active.
     """
-    figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    figure, axis = subplots(figsize=(8, 3.8))
     edges = np.linspace(-3, 3, 61)
     for (label, values), hue, style in zip(samples.items(), colors(len(samples)), ("-", "--", ":", "-."), strict=False):
         share = np.histogram(np.clip(values, -3, 3), edges)[0] / len(values)
@@ -77,6 +71,4 @@ def gains(samples: dict[str, np.ndarray], *, margin: float) -> Figure:
     axis.set(xlabel="gain of the prefix (nats a token)", ylabel="share of targets", xlim=(-3, 3))
     axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
     axis.legend(frameon=False, loc="upper left")
-    sns.despine(figure)
-    plt.close(figure)
     return figure

@@ -8,7 +8,6 @@ Each is a module of live/js that begins with view_, on numbers that are given he
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -17,7 +16,7 @@ from rclrec_mini.files import InputError
 from rclrec_mini.views.live.bundle import bundle, style
 from rclrec_mini.views.live.page import Page
 from rclrec_mini.views.live.still import picture
-from rclrec_mini.views.style import INK, PALETTE
+from rclrec_mini.views.style import INK, PALETTE, subplots
 
 SOURCES = ("history", "own shuffled", "other users")
 
@@ -219,10 +218,8 @@ def small_page(
     missed: str,
 ) -> Page:  # fmt: skip
     """The view of live/js/view_NAME.js (dashes are underscores there); `draw` and `words` make its still picture."""
-    figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    figure, axes = subplots(figsize=(7, 2.6))
     draw(axes)
-    axes.spines[["top", "right"]].set_visible(False)
-    plt.close(figure)
     return Page(
         name=name, module=bundle(f"view_{name.replace('-', '_')}"), css=style("explorables"), exported=numbers,
         state=state, still=picture(figure, words),

@@ -2,17 +2,15 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rclrec_mini.data.relevance import ATTRIBUTES, HISTORY, OTHER_USERS, OWN_SHUFFLED
 from rclrec_mini.data.schema import BEHAVIORS, PURCHASE
-from rclrec_mini.views.style import INK, PALETTE, colors
+from rclrec_mini.views.style import INK, PALETTE, colors, subplots
 
 MARKS = "oDs*"  # of click, favorite, cart, purchase
 NOISE = -1
@@ -33,7 +31,7 @@ def relevance_by_behavior(table: pa.Table, *, window: int = 20, title: str = "")
         OWN_SHUFFLED: "own events, shuffled",
         OTHER_USERS: "other users' events",
     }
-    figure, axes = plt.subplots(1, len(ATTRIBUTES), figsize=(9, 3.4), sharey=True, layout="constrained")
+    figure, axes = subplots(1, len(ATTRIBUTES), figsize=(9, 3.4), sharey=True)
     for axis, attribute in zip(axes, ATTRIBUTES, strict=True):
         rows = [row for row in table.to_pylist() if row["attribute"] == attribute]
         for i, (source, label) in enumerate(series.items()):
@@ -43,8 +41,6 @@ def relevance_by_behavior(table: pa.Table, *, window: int = 20, title: str = "")
     axes[0].set(ylabel="share of events (0 to 1)", ylim=(0, None))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(series), frameon=False)
     figure.suptitle(title)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -65,7 +61,7 @@ def differences(series: dict[str, pd.DataFrame], *, xlabel: str = "purchases min
         xlabel: what is subtracted from what.
     """
     names = [*ATTRIBUTES, "item"]
-    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.7 * len(series)), layout="constrained")
+    figure, axis = subplots(figsize=(7, 1.2 + 0.7 * len(series)))
     axis.axvline(0, color=INK, linewidth=0.8)
     for i, (label, rows) in enumerate(series.items()):
         y = [names.index(name) + 0.2 * (i - (len(series) - 1) / 2) for name in rows.index]
@@ -75,8 +71,6 @@ def differences(series: dict[str, pd.DataFrame], *, xlabel: str = "purchases min
     axis.set(xlabel=f"{xlabel} (difference of shares)", ylim=(len(names) - 0.4, -0.6))
     axis.set_yticks(range(len(names)), [*(f"same {name}" for name in ATTRIBUTES), "own item seen"])
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -92,7 +86,7 @@ def journeys(journey: np.ndarray, behavior: np.ndarray, *, target: int, before: 
     """
     at = np.arange(max(0, target - before), target + 1)
     lanes = [NOISE, *(j for j in dict.fromkeys(journey[at].tolist()) if j >= 0)]
-    figure, axis = plt.subplots(figsize=(9, 1.3 + 0.22 * len(lanes)), layout="constrained")
+    figure, axis = subplots(figsize=(9, 1.3 + 0.22 * len(lanes)))
     axis.axvspan(-recent - 0.5, -0.5, color=INK, alpha=0.15, linewidth=0)
     blue, orange, *_ = PALETTE
     for lane, number in enumerate(lanes):
@@ -106,8 +100,6 @@ def journeys(journey: np.ndarray, behavior: np.ndarray, *, target: int, before: 
         axis.plot([], [], mark, color=INK, label=name)
     axis.set(xlabel="place relative to the purchase (events)", ylabel="journey", yticks=[0], yticklabels=["idle"])
     figure.legend(loc="outside upper center", ncols=len(BEHAVIORS), frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -117,7 +109,7 @@ def calibration(rows: list[dict[str, Any]]) -> Figure:
     Args:
         rows: what, target, mean, and low and high where there is an interval.
     """
-    figure, axis = plt.subplots(figsize=(7, 1 + 0.4 * len(rows)), layout="constrained")
+    figure, axis = subplots(figsize=(7, 1 + 0.4 * len(rows)))
     axis.axvline(1, color=INK, linestyle=":")
     color, y = PALETTE[0], range(len(rows))
     ratio = np.array([row["mean"] / row["target"] for row in rows])
@@ -127,8 +119,6 @@ def calibration(rows: list[dict[str, Any]]) -> Figure:
     axis.set_yticks(y, labels)
     axis.set(xlabel="measured / target", ylim=(len(rows) - 0.5, -0.5))
     axis.set_xlim(min(0.8, ratio.min() - 0.05), max(1.2, ratio.max() + 0.05))
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -138,7 +128,7 @@ def precision_by_gap(rows: list[dict[str, Any]]) -> Figure:
     Args:
         rows: gap (events), journeys (at once), and the precision of recent-k and random-k under `recent`, `random`.
     """
-    figure, axis = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    figure, axis = subplots(figsize=(6, 3.4))
     open_journeys = sorted({row["journeys"] for row in rows})
     for n, color in zip(open_journeys, colors(len(open_journeys)), strict=True):
         line = sorted((row for row in rows if row["journeys"] == n), key=lambda row: row["gap"])
@@ -147,8 +137,6 @@ def precision_by_gap(rows: list[dict[str, Any]]) -> Figure:
         axis.plot(gap, [row["random"] for row in line], "s:", color=color, label=f"random, {n} at once", alpha=0.7)
     axis.set(xlabel="gap before the purchase (events)", ylabel="precision", ylim=(0, 1))
     axis.legend(frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1, 0.5))
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -159,7 +147,7 @@ def semantic_ids(levels: list[dict[str, Any]], *, n_codes: int) -> Figure:
         levels: rows of semantic_ids.diagnostics, or "levels" of diagnostics.json.
         n_codes: V, codes per level.
     """
-    figure, (error, use, purity) = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+    figure, (error, use, purity) = subplots(1, 3, figsize=(10, 3.2))
     blue, orange, green = colors(3)
     level = [row["level"] for row in levels]
     error.plot(level, [row["error"] for row in levels], color=blue, marker="o")
@@ -177,6 +165,4 @@ def semantic_ids(levels: list[dict[str, Any]], *, n_codes: int) -> Figure:
     purity.set(title="Purity of prefixes", ylabel="share of items", ylim=(0, 1.05))
     for axes in (error, use, purity):
         axes.set(xlabel="level", xticks=level)
-    sns.despine(figure)
-    plt.close(figure)
     return figure

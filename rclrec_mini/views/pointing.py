@@ -1,13 +1,11 @@
 """The book's figure of pointing: what a pointer makes of one user's history."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.views.figures import MARKS
-from rclrec_mini.views.style import INK, PALETTE
+from rclrec_mini.views.style import INK, PALETTE, subplots
 
 ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False, "columnspacing": 1, "handletextpad": 0.3}
 
@@ -24,7 +22,7 @@ def pointed_at(
         items: under the name of each method the mass that it gives to some items (n,).
         labels: the names of these items, n of them.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=[3, 2], layout="constrained")
+    figure, (left, right) = subplots(1, 2, figsize=(9, 3.4), width_ratios=[3, 2])
     blue, orange, *_ = PALETTE
     ago, color = np.arange(len(p), 0, -1), np.where(own, orange, INK)
     left.vlines(ago, 0, p, color=color)
@@ -42,6 +40,4 @@ def pointed_at(
     right.invert_yaxis()
     right.set(xlabel="share of the mass")
     right.legend(**ABOVE, ncols=len(items))
-    sns.despine(figure)
-    plt.close(figure)
     return figure

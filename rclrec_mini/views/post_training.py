@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
-import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -17,7 +15,7 @@ from rclrec_mini.post_training.rewards import advantages, ranking, rule
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.views.explorables import small_page
 from rclrec_mini.views.live.page import Page
-from rclrec_mini.views.style import INK, PALETTE, colors
+from rclrec_mini.views.style import INK, PALETTE, colors, subplots
 
 LATEST = 6  # events of a history that are told
 
@@ -33,15 +31,13 @@ def moved(change: Tensor, hit: Tensor, signal: Tensor) -> Figure:
     change, hit = change[signal], hit[signal]
     ranks = range(hit.shape[1])
     negatives = [float(change[:, i][~hit[:, i]].mean()) for i in ranks]
-    figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    figure, axis = subplots(figsize=(8, 3.4))
     up, down = colors(2)
     axis.bar(-1.5, float(change[hit].mean()), color=up)
     axis.bar(ranks, negatives, color=down)
     axis.axhline(0, color=INK, linewidth=1)
     axis.set_xticks([-1.5, *ranks], ["target", *(str(i) for i in ranks)])
     axis.set(xlabel="negatives by the rank that the policy gave them", ylabel="change of log-probability (nats)")
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -53,7 +49,7 @@ def through_training(logs: Mapping[str, Sequence[Mapping[str, Any]]], *, metric:
         metric: of validation.
         reward: which scalar of the log was earned.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, axes = subplots(1, 2, figsize=(9, 3.4))
     for (label, lines), hue, marker in zip(logs.items(), colors(len(logs)), "os^Dv", strict=False):
         earned = [(line["step"], line[reward]) for line in lines if reward in line]
         worth = [(line["step"], 100 * line["validation"][metric]) for line in lines if "validation" in line]
@@ -62,8 +58,6 @@ def through_training(logs: Mapping[str, Sequence[Mapping[str, Any]]], *, metric:
     axes[0].set(xlabel="steps", ylabel="mean reward of a group", title="what is earned")
     axes[1].set(xlabel="steps", ylabel=f"{metric} of validation (%)", title="what it is worth")
     axes[0].legend(frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 

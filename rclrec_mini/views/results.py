@@ -4,16 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.files import InputError
 from rclrec_mini.views.figures import MARKS
-from rclrec_mini.views.style import FAINT, INK, PALETTE, colors
+from rclrec_mini.views.style import FAINT, INK, PALETTE, colors, subplots
 
 
 def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
@@ -26,7 +24,7 @@ def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
     Raises:
         InputError: a log is missing, or one of its lines is not JSON.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure, (left, right) = subplots(1, 2, figsize=(9, 3.2))
     for run, color in zip(runs, colors(len(runs)), strict=True):
         path = Path(run) / "log.jsonl" if Path(run).is_dir() else Path(run)
         lines = _read_log(path)
@@ -39,8 +37,6 @@ def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
     left.set(title="Training", xlabel="step", ylabel="loss")
     right.set(title="Validation", xlabel="step", ylabel=monitor)
     left.legend(frameon=False)
-    sns.despine(figure)
-    plt.close(figure)  # a notebook then shows it once
     return figure
 
 
@@ -66,7 +62,7 @@ def learning_curves(rows: dict[str, dict[str, list[dict[str, float]]]], *, metri
         rows: under each method's name its "stage_one" and "stage_two", evaluations with "minutes" and metrics.
         metric: the one shown.
     """
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axis = subplots(figsize=(7, 4))
     for i, (name, stages) in enumerate(rows.items()):
         first, second = ([(one["minutes"], 100 * one[metric]) for one in stages[s]] for s in ("stage_one", "stage_two"))
         color = PALETTE[i % len(PALETTE)]
@@ -77,8 +73,6 @@ def learning_curves(rows: dict[str, dict[str, list[dict[str, float]]]], *, metri
     axis.set(xlabel="minutes of training", ylabel=f"{_metric(metric)} on validation targets (%)", xlim=(0, None))
     axis.set_ylim(bottom=0)
     figure.legend(loc="outside right upper", frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -90,7 +84,7 @@ def metrics(rows: dict[str, dict[str, Any]], *, names: tuple[str, ...] = ("recal
         names: the metrics shown.
     """
     size = (4.5 * len(names), 0.8 + 0.32 * len(rows))
-    figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    figure, axes = subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
     place, color = range(len(rows)), PALETTE[0]
     for axis, name in zip(axes[0], names, strict=True):
         mean, low, high = (100 * np.array([row[name][end] for row in rows.values()]) for end in ("mean", "low", "high"))
@@ -100,8 +94,6 @@ def metrics(rows: dict[str, dict[str, Any]], *, names: tuple[str, ...] = ("recal
         axis.grid(axis="y", alpha=0.3)
     axes[0, 0].set_yticks(place, list(rows))
     axes[0, 0].invert_yaxis()
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -114,7 +106,7 @@ def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth:
         selected: places of the curriculum (k,).
         truth: which events truly led to the purchase (T,), of a simulated shop.
     """
-    figure, axis = plt.subplots(figsize=(9, 2.8), layout="constrained")
+    figure, axis = subplots(figsize=(9, 2.8))
     grey, blue, orange = INK, *colors(2)
     ago = np.arange(len(p), 0, -1)
     axis.vlines(ago, 0, p, color=[blue if t in set(selected) else grey for t in range(len(p))], linewidth=2)
@@ -130,8 +122,6 @@ def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth:
     axis.set_xlabel("events before the purchase")
     axis.set_ylabel("relevance p")
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -149,7 +139,7 @@ def recall_by_k(
         names: the metrics shown.
         data: where the numbers come from, the title.
     """
-    figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.6), squeeze=False, layout="constrained")
+    figure, axes = subplots(1, len(names), figsize=(4.2 * len(names), 3.6), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         for i, ((label, rows), color) in enumerate(zip(series.items(), colors(len(series)), strict=True)):
             if 0 in rows:
@@ -165,8 +155,6 @@ def recall_by_k(
     handles = axes[0, 0].get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(data)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -197,7 +185,7 @@ def methods(
         highlight: methods drawn in orange, with a line through the figure.
     """
     order = sorted(rows, key=lambda name: rows[name][metric]["mean"], reverse=True)
-    figure, axis = plt.subplots(figsize=(7, 1.1 + 0.3 * len(order)), layout="constrained")
+    figure, axis = subplots(figsize=(7, 1.1 + 0.3 * len(order)))
     blue, orange, *_ = PALETTE
     styles = {False: (blue, "o", "trained"), True: (INK, "s", "no training")}
     for place, name in enumerate(order):
@@ -218,8 +206,6 @@ def methods(
     axis.set(xlabel=f"{_metric(metric)} (%)", ylim=(len(order) - 0.4, -0.6))
     axis.set_xlim(left=0)
     axis.grid(axis="y", alpha=0.3)
-    sns.despine(figure)
-    plt.close(figure)
     return figure
 
 
@@ -234,7 +220,7 @@ def slices(rows: dict[str, dict[str, dict[str, Any]]], *, metric: str = "recall@
     """
     targets = {name: row["targets"] for groups in rows.values() for name, row in groups.items()}
     order, width = list(targets), 0.7 / len(rows)
-    figure, axis = plt.subplots(figsize=(max(5, 1.5 * len(order)), 3.6), layout="constrained")
+    figure, axis = subplots(figsize=(max(5, 1.5 * len(order)), 3.6))
     for i, ((label, groups), color) in enumerate(zip(rows.items(), colors(len(rows)), strict=True)):
         x = [order.index(name) + width * (i - (len(rows) - 1) / 2) for name in groups]
         estimates = [row["estimate"] for row in groups.values()]
@@ -252,6 +238,4 @@ def slices(rows: dict[str, dict[str, dict[str, Any]]], *, metric: str = "recall@
         ylabel=f"{_metric(metric)} (%)", xlabel="group and its targets", xlim=(-0.5, len(order) - 0.5), title=title
     )
     figure.legend(loc="outside lower center", ncols=min(4, len(rows)), frameon=False)
-    sns.despine(figure)
-    plt.close(figure)
     return figure

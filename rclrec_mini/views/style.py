@@ -5,8 +5,11 @@ that one picture serves both. Importing a module of views sets it, in notebooks 
 """
 
 import sys
+from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 # the hues of seaborn's "colorblind", 3 to 1 on both grounds: blue, orange, green, vermilion, purple, sky, brown
 PALETTE = ("#0a84c6", "#c77c02", "#029e73", "#d55e00", "#c46ab4", "#3a9bd9", "#a9744a")
@@ -24,6 +27,8 @@ STYLE = {
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
     "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
     "xtick.color": INK,
     "ytick.color": INK,
     "grid.color": FAINT,
@@ -35,6 +40,13 @@ STYLE = {
 def colors(n: int) -> list[tuple[float, float, float]]:
     """The first n colours of the palette; from the start again where there are more."""
     return [mpl.colors.to_rgb(PALETTE[i % len(PALETTE)]) for i in range(n)]
+
+
+def subplots(rows: int = 1, columns: int = 1, **how: Any) -> tuple[Figure, Any]:
+    """As plt.subplots, for a figure that is handed on: a notebook shows it where it is returned, and not once more."""
+    figure, axes = plt.subplots(rows, columns, layout="constrained", **how)
+    plt.close(figure)
+    return figure, axes
 
 
 def use() -> None:

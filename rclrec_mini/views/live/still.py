@@ -7,13 +7,12 @@ from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
 from rclrec_mini.data.schema import PURCHASE
 from rclrec_mini.views.figures import MARKS
-from rclrec_mini.views.style import INK, PALETTE
+from rclrec_mini.views.style import INK, PALETTE, subplots
 
 HUES = INK, PALETTE[4], PALETTE[2], PALETTE[3]  # of click, favorite, cart, purchase
 CHOSEN, TRUE = PALETTE[:2]
@@ -26,14 +25,13 @@ def still(exported: Mapping[str, Any], question: Mapping[str, Any], answer: Mapp
     kinds = np.array([*question["behaviors"], PURCHASE])
     led = np.flatnonzero(question["journey"] or [])
     most = max([*p, 1e-9])
-    figure, axes = plt.subplots(figsize=(8, 1.8), layout="constrained")
+    figure, axes = subplots(figsize=(8, 1.8))
     axes.bar(range(events), p, color=[CHOSEN if t in chosen else f"{INK}77" for t in range(events)])
     for kind, (hue, mark) in enumerate(zip(HUES, MARKS, strict=True)):
         places = np.flatnonzero(kinds == kind)
         axes.scatter(places, [-0.15 * most] * len(places), color=hue, marker=mark, s=24)
     axes.bar(led, -0.05 * most, bottom=-0.3 * most, color=TRUE)
     axes.set_axis_off()
-    plt.close(figure)
     return picture(figure, caption(exported, question, answer))
 
 
