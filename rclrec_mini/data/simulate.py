@@ -18,7 +18,7 @@ from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, SHOP, TRUTH, USERS
 from rclrec_mini.data.shop_config import ShopConfig, preset
 from rclrec_mini.data.simulated_clock import seconds
-from rclrec_mini.data.simulated_items import SimulatedItems, simulate_items
+from rclrec_mini.data.simulated_items import SimulatedItems, catalogue
 from rclrec_mini.data.simulated_users import Events, People, browse
 from rclrec_mini.data.table_hash import content_hash
 from rclrec_mini.files import whole_folder, write_json
@@ -46,12 +46,6 @@ def simulate(config: ShopConfig) -> Shop:
         users=pa.concat_tables([c.users for c in chunks]).combine_chunks(),
         truth=pa.concat_tables([c.truth for c in chunks]).combine_chunks(),
     )
-
-
-def catalogue(config: ShopConfig) -> SimulatedItems:
-    """The items of the shop."""
-    names = ("items", "leaves", "parents", "brands", "sellers", "popularity_exponent", "seed")
-    return simulate_items(**{name: getattr(config, name) for name in names})
 
 
 def sized(config: ShopConfig, *, rows: int) -> ShopConfig:
@@ -88,21 +82,11 @@ def _tables(config: ShopConfig, items: SimulatedItems, people: People, events: E
     }
     truth = {"user": user, "position": position, "journey": events.journey}
     return Shop(
-        interactions=_table(interactions, INTERACTIONS),
+        interactions=pa.table(interactions, schema=INTERACTIONS),
         items=items.table,
-        users=_table(users, USERS),
-        truth=_table(truth, TRUTH),
+        users=pa.table(users, schema=USERS),
+        truth=pa.table(truth, schema=TRUTH),
     )
-
-
-def _table(columns: dict, schema: pa.Schema) -> pa.Table:
-    arrays = [
-        pa.array(columns[f.name], f.type)
-        if isinstance(columns[f.name], list)
-        else pa.array(columns[f.name]).cast(f.type)
-        for f in schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def write_prepared(config: ShopConfig, out: Path | str, *, overwrite: bool = False, progress: bool = False) -> dict:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from rclrec_mini.data.schema import ITEMS
+from rclrec_mini.data.shop_config import ShopConfig
 
 NOUNS = (
     *("shoes", "dress", "coat", "bag", "phone", "lamp", "toy", "tea", "cream", "watch", "book", "quilt", "tent"),
@@ -58,23 +59,22 @@ class SimulatedItems:
     shelves: Shelves
 
 
-def simulate_items(
-    *, items: int, leaves: int, parents: int, brands: int, sellers: int, popularity_exponent: float, seed: int
-) -> SimulatedItems:
-    """Build the catalogue; equal arguments give equal catalogues.
+def catalogue(config: ShopConfig) -> SimulatedItems:
+    """The items of the shop; equal configs give equal ones, whatever they say about users.
 
     Every leaf has at least one item, its own few brands and sellers, and Zipf popularity within it.
     """
-    rng = np.random.default_rng([seed, 0])
+    items, leaves = config.items, config.leaves
+    rng = np.random.default_rng([config.seed, 0])
     leaf_share = rng.permutation(zipf(leaves, 0.7))
     leaf = rng.permutation(np.concatenate([np.arange(leaves), rng.choice(leaves, items - leaves, p=leaf_share)]))
-    brand = _pool(rng, leaf, leaves, brands, size=8)
-    seller = _pool(rng, leaf, leaves, sellers, size=10)
-    popularity = rng.permutation(np.arange(1, items + 1, dtype=float) ** -popularity_exponent)
-    level = rng.lognormal(4, 0.8, leaves)[leaf] * rng.lognormal(0, 0.5, brands)[brand]
+    brand = _pool(rng, leaf, leaves, config.brands, size=8)
+    seller = _pool(rng, leaf, leaves, config.sellers, size=10)
+    popularity = rng.permutation(np.arange(1, items + 1, dtype=float) ** -config.popularity_exponent)
+    level = rng.lognormal(4, 0.8, leaves)[leaf] * rng.lognormal(0, 0.5, config.brands)[brand]
     price = np.round(level * rng.lognormal(0, 0.3, items) + 0.01, 2)
     return SimulatedItems(
-        table=_table(rng, leaf, leaf % parents, brand, seller, price),
+        table=_table(rng, leaf, leaf % config.parents, brand, seller, price),
         leaf=leaf,
         brand=brand,
         seller=seller,
@@ -123,20 +123,18 @@ def _shelves(
     )
 
 
+def _named(words: tuple[str, ...], n: int) -> list[str]:
+    """n names: the words, then the words with numbers behind them."""
+    return [words[i % len(words)] + (str(i // len(words)) if i >= len(words) else "") for i in range(n)]
+
+
 def _table(
-    rng: np.random.Generator,
-    leaf: np.ndarray,
-    parent: np.ndarray,
-    brand: np.ndarray,
-    seller: np.ndarray,
+    rng: np.random.Generator, leaf: np.ndarray, parent: np.ndarray, brand: np.ndarray, seller: np.ndarray,
     price: np.ndarray,
-) -> pa.Table:
+) -> pa.Table:  # fmt: skip
     colour, material = rng.integers(len(COLOURS), size=len(leaf)), rng.integers(len(MATERIALS), size=len(leaf))
-    noun = [NOUNS[p % len(NOUNS)] + ("" if p < len(NOUNS) else str(p // len(NOUNS))) for p in range(parent.max() + 1)]
     within = leaf // (parent.max() + 1)
-    style = [
-        STYLES[i % len(STYLES)] + ("" if i < len(STYLES) else str(i // len(STYLES))) for i in range(within.max() + 1)
-    ]
+    noun, style = _named(NOUNS, parent.max() + 1), _named(STYLES, within.max() + 1)
     titles = [
         f"{COLOURS[c]} {MATERIALS[m]} {style[s]} {noun[p]} brand{b + 1}"
         for c, m, s, p, b in zip(colour, material, within, parent, brand, strict=True)
@@ -151,4 +149,4 @@ def _table(
         "title": titles,
         "price": price,
     }
-    return pa.table({name: pa.array(values, ITEMS.field(name).type) for name, values in columns.items()}, schema=ITEMS)
+    return pa.table(columns, schema=ITEMS)
