@@ -165,9 +165,9 @@ def logs(config: Config) -> Iterator[list[Path]]:
 
 def simulate_log(out: Path, rows: int, seed: int) -> None:
     from rclrec_mini.data.raw_writers import write_raw
-    from rclrec_mini.data.simulate import preset
+    from rclrec_mini.data.simulate import preset, sized
 
-    write_raw(preset("full", seed=seed), out, rows=rows, progress=True)
+    write_raw(sized(preset("full", seed=seed), rows=rows), out, progress=True)
 
 
 def measure(config: Config, log: list[Path]) -> dict[str, list[dict]]:

@@ -46,23 +46,14 @@ def simulate(args: Sequence[str]) -> None:
 
     size, _ = parse(simulate, Size, args, return_unknown_args=True, add_help=False)
     options = parse(simulate, Simulate, args, default=Simulate(out=MISSING, shop=preset(size.preset)))
-    if options.format == "prepared":
-        if options.zipped:
-            raise InputError("--zipped: expected only with --format ijcai15")
-        if options.rows is not None and options.rows < 1:
-            raise InputError(f"--rows: found {options.rows}, expected at least 1")
-        shop = options.shop if options.rows is None else sized(options.shop, rows=options.rows)
-        written = write_prepared(shop, options.out, overwrite=options.overwrite, progress=True)
+    shop = options.shop if options.rows is None else sized(options.shop, rows=options.rows)
+    output = {"overwrite": options.overwrite, "progress": True}
+    if options.format != "prepared":
+        written = write_raw(shop, options.out, format=options.format, zipped=options.zipped, **output)
+    elif options.zipped:
+        raise InputError("--zipped: expected only with --format ijcai15")
     else:
-        written = write_raw(
-            options.shop,
-            options.out,
-            format=options.format,
-            rows=options.rows,
-            zipped=options.zipped,
-            overwrite=options.overwrite,
-            progress=True,
-        )
+        written = write_prepared(shop, options.out, **output)
     print(counts(options.out, written))
 
 

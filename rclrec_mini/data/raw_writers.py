@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from rclrec_mini.data.schema import PURCHASE
 from rclrec_mini.data.shop_config import ShopConfig
-from rclrec_mini.data.simulate import Shop, catalogue, simulate_users, sized
+from rclrec_mini.data.simulate import Shop, catalogue, simulate_users
 from rclrec_mini.files import InputError, Result, whole_folder, write_json
 
 DAY = 86_400
@@ -66,7 +66,6 @@ def write_raw(
     out: Path | str,
     *,
     format: Format = "rec-tmall",
-    rows: int | None = None,
     zipped: bool = False,
     overwrite: bool = False,
     progress: bool = False,
@@ -74,17 +73,15 @@ def write_raw(
     """Write the shop's log and its truth to the folder `out`, users by chunks in bounded memory.
 
     A user's events are in time order, in REC-Tmall each in a second of its own; the three REC-Tmall logs hold one
-    third of the period each. Amazon's and Yelp's logs hold the purchases alone, and have no truth. `rows` sets the
-    number of users so that about as many events come out; `zipped` packs the two IJCAI-15 files into one zip. Returns
-    what was written: format, files, counts, config.
+    third of the period each. Amazon's and Yelp's logs hold the purchases alone, and have no truth. `zipped`
+    packs the two IJCAI-15 files into one zip. Returns what was written: format, files, counts, config.
 
     Raises:
-        InputError: an unknown format, `rows` below 1, an IJCAI-15 period that leaves its year, a zip of something else,
-            or `out` holds something and `overwrite` is false.
+        InputError: an unknown format, an IJCAI-15 period that leaves its year, a zip of something else, or `out` holds
+            something and `overwrite` is false.
     """
-    _check(config, format, rows, zipped)
+    _check(config, format, zipped)
     reviews = format in REVIEWS
-    config = config if rows is None else sized(config, rows=rows)
     items = catalogue(config)
     prefix = "u" if format == "rec-tmall" else ""
     total = 0
@@ -116,11 +113,9 @@ def write_raw(
     return written
 
 
-def _check(config: ShopConfig, format: str, rows: int | None, zipped: bool) -> None:
+def _check(config: ShopConfig, format: str, zipped: bool) -> None:
     if format not in WRITERS:
         raise InputError(f"format: found {format}, expected one of {', '.join(WRITERS)}")
-    if rows is not None and rows < 1:
-        raise InputError(f"rows: found {rows}, expected at least 1")
     if zipped and format != "ijcai15":
         raise InputError("zipped: expected only with ijcai15, the other sources have no zip of their own")
     last = config.start + config.days * DAY - 1

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import rclrec_mini
+from rclrec_mini.checks import FieldError
 from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, SHOP, TRUTH, USERS
 from rclrec_mini.data.shop_config import ShopConfig, preset
@@ -49,7 +50,13 @@ def simulate(config: ShopConfig) -> Shop:
 
 
 def sized(config: ShopConfig, *, rows: int) -> ShopConfig:
-    """The same shop with as many users as make about `rows` interactions (within a few per cent)."""
+    """The same shop with as many users as make about `rows` interactions (within a few per cent).
+
+    Raises:
+        InputError: `rows` is below 1.
+    """
+    if rows < 1:
+        raise FieldError("rows", f"found {rows}, expected at least 1")
     sample = replace(config, users=256)
     found = sum(chunk.interactions.num_rows for chunk in simulate_users(sample, catalogue(sample)))
     return replace(config, users=max(1, round(rows * 256 / found)))

@@ -217,6 +217,8 @@ def test_an_unknown_preset_is_named() -> None:
 def test_sized_reaches_the_rows() -> None:
     config = sized(TINY, rows=20_011)
     assert simulate(config).interactions.num_rows == pytest.approx(20_011, rel=0.03)
+    with pytest.raises(InputError, match="rows: found 0, expected at least 1"):
+        sized(TINY, rows=0)
 
 
 def test_prepared_folder_reads_back(tmp_path, shop: Shop) -> None:
