@@ -113,7 +113,11 @@ class Sequences:
 
     def window(self, rows: np.ndarray, max_history: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the history of each target, right-aligned, and which of them exist: (n,) -> (n, T), (n, T)."""
-        start = self.offsets[self.user_of(rows)]
+        return self._window(rows, self.offsets[self.user_of(rows)], max_history)
+
+    @staticmethod
+    def _window(rows: np.ndarray, start: np.ndarray, max_history: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `window`, for users whose events begin at `start` (n,)."""
         window = rows[:, None] + np.arange(-max_history, 0)  # (n, T)
         mask = window >= start[:, None]
         return np.where(mask, window, 0), mask
@@ -127,49 +131,42 @@ class Sequences:
         start, end = self.offsets[users], self.offsets[users + 1]
         if (start == end).any():
             raise InputError(f"user {users[np.argmax(start == end)]}: found no events, expected at least 1")
-        window = end[:, None] + np.arange(-min(max_history, int((end - start).max(initial=1))), 0)  # (B, T)
-        mask = window >= start[:, None]
-
-        def history(column: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.where(mask, column[window], 0).astype(np.int64))
-
-        end = torch.from_numpy(end.astype(np.int64))
-        return Batch(
-            row=end,
-            user=torch.from_numpy(users.astype(np.int64)),
-            item=history(self.item),
-            behavior=history(self.behavior),
-            timestamp=history(self.timestamp),
-            mask=torch.from_numpy(mask),
-            target_item=torch.zeros_like(end),
-            target_behavior=torch.full_like(end, behavior),
-            target_timestamp=torch.from_numpy(self.timestamp[end.numpy() - 1].astype(np.int64)),
-        )
+        targets = {"item": np.zeros_like(end), "behavior": np.full_like(end, behavior)}
+        return self._batch(end, users, max_history, **targets, timestamp=self.timestamp[end - 1])
 
     def batch(self, rows: np.ndarray, max_history: int) -> Batch:
         """The samples whose targets stand at `rows` (B,), with at most `max_history` events of history each.
 
         T is the longest history present, at least 1, so that short histories cost little.
         """
-        longest = max(1, min(max_history, int(self.history_length(rows).max(initial=0))))
-        window, mask = self.window(rows, longest)
+        targets = {name: getattr(self, name)[rows] for name in ("item", "behavior", "timestamp")}
+        return self._batch(rows, self.user_of(rows), max_history, **targets)
+
+    def _batch(
+        self, rows: np.ndarray, users: np.ndarray, max_history: int, *, item: np.ndarray, behavior: np.ndarray,
+        timestamp: np.ndarray,
+    ) -> Batch:  # fmt: skip
+        """Samples of `users` (B,), whose targets are these (B,) and stand at `rows`, or would."""
+        start = self.offsets[users]
+        longest = max(1, min(max_history, int((rows - start).max(initial=0))))
+        window, mask = self._window(rows, start, longest)
+
+        def tensor(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values.astype(np.int64))
 
         def history(column: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.where(mask, column[window], 0).astype(np.int64))
-
-        def target(column: np.ndarray) -> Tensor:
-            return torch.from_numpy(column[rows].astype(np.int64))
+            return tensor(np.where(mask, column[window], 0))
 
         return Batch(
-            row=torch.from_numpy(rows.astype(np.int64)),
-            user=torch.from_numpy(self.user_of(rows).astype(np.int64)),
+            row=tensor(rows),
+            user=tensor(users),
             item=history(self.item),
             behavior=history(self.behavior),
             timestamp=history(self.timestamp),
             mask=torch.from_numpy(mask),
-            target_item=target(self.item),
-            target_behavior=target(self.behavior),
-            target_timestamp=target(self.timestamp),
+            target_item=tensor(item),
+            target_behavior=tensor(behavior),
+            target_timestamp=tensor(timestamp),
         )
 
 
