@@ -128,18 +128,28 @@ def one_of(header: str, name: str, values: dict[str, int], *, rest: int | None =
     return Column(header, name, parse, fits, expected, **texts)
 
 
-def text(header: str, name: str, *, pattern: str = "", group: int = 0, expected: str = "") -> Column:
-    """Any text, or none; with a `pattern`, only text that it matches, of which `group` is taken."""
+def _matching(
+    header: str, name: str, pattern: str, value: Callable[[ir.StringValue], ir.Value], expected: str, **options: bool
+) -> Column:
+    """Text that `pattern` matches, and the `value` made of it, or none."""
 
-    def parse(value: ir.StringValue) -> ir.StringValue:
-        if not pattern:
-            return value
-        return _only_if(value.re_search(_whole(pattern)), value.re_extract(_whole(pattern), group))
+    def parse(text: ir.StringValue) -> ir.Value:
+        return _only_if(text.re_search(_whole(pattern)), value(text))
 
-    def fits(value: str) -> bool:
-        return not pattern or re.fullmatch(pattern, value, re.ASCII) is not None
+    def fits(text: str) -> bool:
+        return re.fullmatch(pattern, text, re.ASCII) is not None
 
-    return Column(header, name, parse, fits, expected, empty=True)
+    return Column(header, name, parse, fits, expected, empty=True, **options)
+
+
+def text(header: str, name: str) -> Column:
+    """Any text, or none."""
+    return Column(header, name, lambda text: text, lambda text: True, "", empty=True)
+
+
+def text_like(header: str, name: str, pattern: str, expected: str, *, group: int = 0) -> Column:
+    """Text that `pattern` matches, of which `group` is taken, or none."""
+    return _matching(header, name, pattern, lambda text: text.re_extract(_whole(pattern), group), expected)
 
 
 def whole_number(header: str, name: str, *, expected: str) -> Column:
@@ -159,27 +169,16 @@ def whole_number(header: str, name: str, *, expected: str) -> Column:
 def price(header: str) -> Column:
     """A decimal number, or none."""
     pattern = r"[0-9]+(\.[0-9]+)?"
-
-    def parse(value: ir.StringValue) -> ir.FloatingValue:
-        return _only_if(value.re_search(_whole(pattern)), value.try_cast("float64"))
-
-    def fits(value: str) -> bool:
-        return re.fullmatch(pattern, value) is not None
-
-    return Column(header, "price", parse, fits, "a number such as 19.9", empty=True)
+    return _matching(header, "price", pattern, lambda text: text.try_cast("float64"), "a number such as 19.9")
 
 
 def dollars(header: str) -> Column:
     """A price such as `$1,299.00`, or none."""
 
-    def parse(value: ir.StringValue) -> ir.FloatingValue:
-        number = value.replace("$", "").replace(",", "").try_cast("float64")
-        return _only_if(value.re_search(_whole(DOLLARS)), number)
+    def number(text: ir.StringValue) -> ir.FloatingValue:
+        return text.replace("$", "").replace(",", "").try_cast("float64")
 
-    def fits(value: str) -> bool:
-        return re.fullmatch(DOLLARS, value) is not None
-
-    return Column(header, "price", parse, fits, "a price such as $12.99", empty=True, lenient=True)
+    return _matching(header, "price", DOLLARS, number, "a price such as $12.99", lenient=True)
 
 
 def without_markup(header: str, name: str) -> Column:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rclrec_mini.data.columns import Layout, identifier, minute, one_of, second, text
+from rclrec_mini.data.columns import Layout, identifier, minute, one_of, second, text, text_like
 from rclrec_mini.data.prepare_config import PrepareConfig
 from rclrec_mini.data.raw_files import first_line
 from rclrec_mini.data.raw_logs import Inputs, open_files, open_part
@@ -29,16 +29,16 @@ SAMPLE = Layout(
     delimiter=",",
     header=True,
 )
-PATH = {"pattern": "([^-]+)-([^-]+)", "expected": "a category parent-leaf"}
+PATH = ("([^-]+)-([^-]+)", "a category parent-leaf")
 PRODUCT = Layout(
     (
         identifier("item_id", "item"),
         text("title", "title"),
         text("pict_url", "picture"),
-        text("category", "parent_category", **PATH, group=1),
-        text("category", "category", **PATH, group=2),
-        text("brand", "brand", pattern="b[0-9]+", expected="a brand such as b123"),
-        text("seller", "seller", pattern="s[0-9]+", expected="a seller such as s123"),
+        text_like("category", "parent_category", *PATH, group=1),
+        text_like("category", "category", *PATH, group=2),
+        text_like("brand", "brand", "b[0-9]+", "a brand such as b123"),
+        text_like("seller", "seller", "s[0-9]+", "a seller such as s123"),
     ),
     delimiter="\x01",
     header=False,

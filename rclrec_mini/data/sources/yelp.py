@@ -6,7 +6,7 @@ categories is the category, and the city stands where a shop has the seller.
 
 from pathlib import Path
 
-from rclrec_mini.data.columns import Layout, any_id, second, text
+from rclrec_mini.data.columns import Layout, any_id, second, text, text_like
 from rclrec_mini.data.prepare_config import PrepareConfig
 from rclrec_mini.data.raw_logs import Inputs, open_files
 from rclrec_mini.data.schema import PURCHASE
@@ -20,9 +20,7 @@ BUSINESSES = Layout(
     (
         any_id("business_id", "item"),
         text("name", "title"),
-        text(
-            "categories", "category", pattern=r"([^,]+)(,[\s\S]*)?", group=1, expected="categories such as Bars, Pizza"
-        ),
+        text_like("categories", "category", r"([^,]+)(,[\s\S]*)?", "categories such as Bars, Pizza", group=1),
         text("city", "seller"),
     ),
     json=str,
