@@ -252,15 +252,11 @@ assert_close(catalog.items_of(unique), torch.arange(8))
 # {cite}`ppmi`. Uses are counted in training events alone, or the words would know the test.
 
 # %%
+from rclrec_mini.data.prepared import numbered, read_table
 from rclrec_mini.data.schema import ITEMS
-from rclrec_mini.data.sequences import (
-    Sequences,
-    read_table,
-    split_last_purchase,
-)
+from rclrec_mini.data.sequences import Sequences, split_last_purchase
 from rclrec_mini.experiments.shared import shop
 from rclrec_mini.semantic_ids.diagnostics import (
-    category_index,
     diagnostics,
     perplexity,
     prefix_purity,
@@ -343,7 +339,8 @@ COLUMNS += ["purity_by_chance", "moved"]
 def judge(q: Quantization) -> pd.DataFrame:
     """A row a level, after the words were made unique."""
     unique, collisions = unique_codes(q)
-    rows = diagnostics(q, unique, collisions, category_index(items))
+    category = numbered(items["category"])
+    rows = diagnostics(q, unique, collisions, category)
     table = pd.DataFrame(rows)[COLUMNS].round(3).set_index("level")
     return table.rename(columns={"purity_by_chance": "by chance"})
 

@@ -66,6 +66,12 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
     return table
 
 
+def numbered(column: pa.ChunkedArray) -> np.ndarray:
+    """The values of a column as numbers from 0, in the order in which they come; -1 where it is null: (N,) int32."""
+    indices = column.combine_chunks().dictionary_encode().indices
+    return indices.fill_null(-1).to_numpy(zero_copy_only=False)
+
+
 def checksums(folder: Path | str) -> dict[str, str]:
     """What the manifest keeps of the files of a data set: SHA-256 of the bytes of each table."""
     return {path.name: sha256(path) for path in sorted(Path(folder).glob("*.parquet"))}

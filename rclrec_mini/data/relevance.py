@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from rclrec_mini.data.prepared import numbered
 from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
@@ -73,7 +74,7 @@ def relevance(
         raise InputError(f"window: found {window}, expected at least 1")
     if items.num_rows != sequences.n_items:
         raise InputError(f"items: found {items.num_rows} rows, expected one for each of {sequences.n_items} items")
-    codes = {name: _codes(items[name]) for name in ATTRIBUTES}
+    codes = {name: numbered(items[name]) for name in ATTRIBUTES}
     overall = {name: np.bincount(code[sequences.item] + 1) for name, code in codes.items()}
     overall["item"] = np.bincount(sequences.item, minlength=sequences.n_items)
     totals = _Totals.zeros(sequences.n_users)
@@ -89,12 +90,6 @@ def relevance(
             bar.update(len(chunk.item))
     names = [*ATTRIBUTES, "item"] if same_item else [*ATTRIBUTES]
     return Relevance(totals.table(names), totals.contrasts(names))
-
-
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Numbers for the values of a column, -1 where it is null: (items,)."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
 
 
 def _user_chunks(offsets: np.ndarray, chunk_rows: int) -> Iterator[tuple[int, int]]:

@@ -4,8 +4,6 @@ something?"""
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -83,10 +81,3 @@ def _purity(prefix: np.ndarray, category: np.ndarray) -> float:
     commonest = np.zeros(prefix.max() + 1, dtype=np.int64)
     np.maximum.at(commonest, pairs[:, 0], count)
     return float(commonest.sum() / len(prefix))
-
-
-def category_index(items: pa.Table) -> np.ndarray:
-    """The leaf category of each item as a number, (N,); -1 where it is null."""
-    column = items["category"]
-    index = pc.index_in(column, value_set=pc.drop_null(column.unique()))
-    return pc.fill_null(index, -1).to_numpy()

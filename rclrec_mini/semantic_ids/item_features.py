@@ -19,8 +19,9 @@ from scipy.stats import rankdata
 from tqdm import tqdm
 
 from rclrec_mini.checks import at_least
+from rclrec_mini.data.prepared import numbered, read_table
 from rclrec_mini.data.schema import ITEMS
-from rclrec_mini.data.sequences import Sequences, read_table
+from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
 
 PRICE_KNOTS = 11
@@ -96,10 +97,9 @@ def item_vectors(
 
 def one_hot(column: pa.ChunkedArray) -> sparse.csr_array:
     """A column of text as (N, values); null rows are zero."""
-    values = pc.drop_null(column.unique())
-    index = pc.fill_null(pc.index_in(column, value_set=values), -1).to_numpy()
+    index = numbered(column)
     rows = np.flatnonzero(index >= 0)
-    return sparse.csr_array((np.ones(len(rows)), (rows, index[rows])), shape=(len(column), len(values)))
+    return sparse.csr_array((np.ones(len(rows)), (rows, index[rows])), shape=(len(column), index.max(initial=-1) + 1))
 
 
 def category_path(items: pa.Table) -> sparse.csr_array:

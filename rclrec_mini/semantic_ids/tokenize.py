@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import rclrec_mini
 from rclrec_mini.checks import check
-from rclrec_mini.data.prepared import data_hash
+from rclrec_mini.data.prepared import data_hash, numbered, read_table
 from rclrec_mini.data.schema import ITEMS
-from rclrec_mini.data.sequences import Sequences, Split, read_table, split_of
+from rclrec_mini.data.sequences import Sequences, Split, split_of
 from rclrec_mini.files import check_output, whole_folder, write_json
 from rclrec_mini.semantic_ids.catalog import IDS, Catalog
-from rclrec_mini.semantic_ids.diagnostics import category_index, diagnostics
+from rclrec_mini.semantic_ids.diagnostics import diagnostics
 from rclrec_mini.semantic_ids.item_features import FeatureConfig, item_vectors
 from rclrec_mini.semantic_ids.quantization import unique_codes
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig, residual_kmeans
@@ -73,7 +73,7 @@ def tokenize(
     else:
         quantization = residual_kmeans(vectors, config.codebooks, progress=progress)
     codes, collisions = unique_codes(quantization)
-    rows = diagnostics(quantization, codes, collisions, category_index(items), seed=seed)
+    rows = diagnostics(quantization, codes, collisions, numbered(items["category"]), seed=seed)
     _warn_of_collapse(rows, n_items=len(codes), n_codes=config.codebooks.codes)
     catalog = Catalog(codes.cpu(), n_codes=config.codebooks.codes, data_hash=data_hash(data_folder))
     with whole_folder(out, IDS, inputs=[data_folder], overwrite=overwrite) as partial:

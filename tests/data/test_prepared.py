@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rclrec_mini.data import prepared
-from rclrec_mini.data.prepared import checksums, read_table
+from rclrec_mini.data.prepared import checksums, numbered, read_table
 from rclrec_mini.data.schema import INTERACTIONS, ITEMS, TABLES, TRUTH, USERS
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.data.simulate import preset, write_prepared
@@ -120,6 +120,11 @@ def test_truth_lies_row_for_row_beside_the_events(copy):
     write(copy, "truth", truth | {"journey": [-2, *truth["journey"][1:]]})
     with pytest.raises(InputError, match=r"truth\.parquet: row 0: found a journey below -1"):
         read_table(copy / "truth.parquet", TRUTH)
+
+
+def test_values_are_numbered_as_they_come():
+    column = pa.chunked_array([pa.array(["x", None, "y"]), pa.array(["a", "x"])])
+    assert numbered(column).tolist() == [0, -1, 1, 2, 0]
 
 
 def test_a_file_is_hashed_once_and_again_when_it_changed(copy, monkeypatch):

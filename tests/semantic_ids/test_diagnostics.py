@@ -1,12 +1,11 @@
 import math
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from rclrec_mini.semantic_ids.diagnostics import category_index, diagnostics, perplexity, prefix_purity
+from rclrec_mini.semantic_ids.diagnostics import diagnostics, perplexity, prefix_purity
 from rclrec_mini.semantic_ids.quantization import Collisions, Quantization
 from rclrec_mini.views import figures
 
@@ -49,11 +48,6 @@ def test_purity_equals_a_loop() -> None:
     known = category >= 0
     agree = sum(np.bincount(category[known & (prefix == p)], minlength=5).max() for p in range(7))
     assert prefix_purity(prefix, category)[0] == pytest.approx(agree / known.sum())
-
-
-def test_category_index() -> None:
-    table = pa.table({"category": pa.array(["x", None, "y", "x"])})
-    assert category_index(table).tolist() == [0, -1, 1, 0]
 
 
 @pytest.mark.parametrize("category", [None, np.array([7, 7, 3, 3])])
