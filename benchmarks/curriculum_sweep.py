@@ -33,7 +33,8 @@ from safetensors.numpy import load_file, save_file
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.evaluation.metrics import evaluate_rankings, paired_test, summarize
-from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.evaluation.ranking import rank
+from rclrec_mini.evaluation.recovery import selector_recovery
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
 from rclrec_mini.experiments.materials import Materials, balanced_ids, simulated
 from rclrec_mini.experiments.presets import preset

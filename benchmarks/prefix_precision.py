@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.evaluation.metrics import mean_with_interval, ndcg, paired_test, rank_of, recall
-from rclrec_mini.evaluation.ranking import batches, rank, selector_recovery
+from rclrec_mini.evaluation.ranking import batches, rank
+from rclrec_mini.evaluation.recovery import selector_recovery
 from rclrec_mini.experiments.jobs import load_materials
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import finetuning_rclrec

@@ -271,7 +271,7 @@ if not FAST:
 # at hand we can ask whether the curriculum finds the events that led to the purchase:
 
 # %%
-from rclrec_mini.evaluation.ranking import selector_recovery
+from rclrec_mini.evaluation.recovery import selector_recovery
 
 found = selector_recovery(
     models["RCLRec"], sequences, materials.journey, rows

@@ -340,7 +340,7 @@ assert FAST or 0.50 < often < 0.57
 # events share codes with it, by a cross-entropy, with no straight-through.
 
 # %%
-from rclrec_mini.evaluation.ranking import selector_recovery
+from rclrec_mini.evaluation.recovery import selector_recovery
 
 steps = 3 if FAST else 60
 counting = config.with_model(selector="counting").model

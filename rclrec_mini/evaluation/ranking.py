@@ -1,4 +1,4 @@
-"""Rankings of the whole catalogue by any method, and how well its selector finds the true journeys."""
+"""Rankings of the whole catalogue by any method."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,8 +11,6 @@ from tqdm import tqdm
 from rclrec_mini.data.sequences import Batch, Sequences
 from rclrec_mini.decoding.beam_search import Search, beam_search
 from rclrec_mini.decoding.exact_ranking import exact_ranking
-from rclrec_mini.models.curriculum import journey_mask, recovery
-from rclrec_mini.models.rclrec import RCLRec
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
@@ -65,16 +63,3 @@ def batches(
         if user is not None:
             batch = replace(batch, user=torch.from_numpy(user[first : first + batch_size]))
         yield batch.to(device)
-
-
-@torch.inference_mode()
-def selector_recovery(
-    model: RCLRec, sequences: Sequences, journey: Tensor, rows: np.ndarray, *, batch_size: int = 512
-) -> dict[str, np.ndarray]:
-    """Precision and recall of the true journeys' events among those that the model's selector takes for the targets at
-    `rows`, each (n,); nan where the history holds none. `journey` (N,) is the truth of a simulated shop."""
-    found, journey = [], journey.to(next(model.parameters()).device)
-    for batch in batches(model, sequences, rows, batch_size):
-        selection = model.select(model.encode(batch), batch)
-        found.append(recovery(selection, journey_mask(journey, batch)))
-    return {name: torch.cat([getattr(f, name) for f in found]).cpu().numpy() for name in ("precision", "recall")}

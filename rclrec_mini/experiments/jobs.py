@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from rclrec_mini.decoding.beam_search import Search
 from rclrec_mini.evaluation.metrics import rank_of
-from rclrec_mini.evaluation.ranking import rank, selector_recovery
-from rclrec_mini.evaluation.recovery import attention_entropy, attention_recovery
+from rclrec_mini.evaluation.ranking import rank
+from rclrec_mini.evaluation.recovery import attention_entropy, attention_recovery, selector_recovery
 from rclrec_mini.experiments.decoding import DecodingConfig, search_of
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import RCLRecConfig

@@ -25,7 +25,8 @@ from rclrec_mini.checks import MAX_SEED, FieldError, at_least, within
 from rclrec_mini.data.sequences import every_nth
 from rclrec_mini.decoding.beam_search import Search, beam_search
 from rclrec_mini.evaluation.metrics import CUTOFFS, coverage, evaluate_rankings, metric_names, of_users, summarize
-from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.evaluation.ranking import rank
+from rclrec_mini.evaluation.recovery import selector_recovery
 from rclrec_mini.experiments.decoding import DecodingConfig, search_of
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import METHODS, RCLRecConfig, method_name

@@ -50,10 +50,14 @@ def straight_through(p: Tensor) -> Tensor:
     return torch.ones_like(p) - p.detach() + p
 
 
+def user_bucket(user: Tensor, buckets: int) -> Tensor:
+    """User ids hashed into buckets: (...) -> (...) in 0..buckets - 1"""
+    return user * 2654435761 % 2**32 % buckets
+
+
 def user_profiles(*, n_users: int, buckets: int, demographics: Tensor | None = None) -> Tensor:
     """x_u as category numbers: the user id hashed into buckets, then any demographics (U, f) -> (U, 1 + f)"""
-    hashed = (torch.arange(n_users) * 2654435761 % 2**32) % buckets
-    columns = hashed[:, None]
+    columns = user_bucket(torch.arange(n_users), buckets)[:, None]
     return columns if demographics is None else torch.cat([columns, demographics], dim=1)
 
 
@@ -126,8 +130,8 @@ def event_counts(codes: Tensor, batch: Batch, *, behaviors: int) -> Tensor:
     return torch.einsum("bstl,btc->bslc", agree, behavior.float()).log1p().flatten(2)
 
 
-def _fixed(relevance: Tensor, mask: Tensor, k: int) -> Selection:
-    """The selection of a selector without parameters."""
+def most_relevant(relevance: Tensor, mask: Tensor, k: int) -> Selection:
+    """The k events of largest relevance, with which no selector learns: (B, T), (B, T) -> Selection"""
     index, valid = top_k(relevance.masked_fill(~mask, float("-inf")), k)
     return Selection(index, valid, torch.ones(index.shape, device=index.device))
 
@@ -154,7 +158,7 @@ class RecentK(nn.Module):
         self.k = k
 
     def forward(self, history: Tensor, batch: Batch) -> Selection:
-        return _fixed(_recency(batch.mask), batch.mask, self.k)
+        return most_relevant(_recency(batch.mask), batch.mask, self.k)
 
 
 class RandomK(nn.Module):
@@ -165,7 +169,7 @@ class RandomK(nn.Module):
         self.k, self.seed = k, seed
 
     def forward(self, history: Tensor, batch: Batch) -> Selection:
-        return _fixed(chance(batch, seed=self.seed), batch.mask, self.k)
+        return most_relevant(chance(batch, seed=self.seed), batch.mask, self.k)
 
 
 class Sometimes(nn.Module):
@@ -204,7 +208,7 @@ class OracleK(nn.Module):
         self.register_buffer("journey", journey, persistent=False)
 
     def forward(self, history: Tensor, batch: Batch) -> Selection:
-        return _fixed(_recency(batch.mask), journey_mask(self.journey, batch), self.k)
+        return most_relevant(_recency(batch.mask), journey_mask(self.journey, batch), self.k)
 
 
 def journey_mask(journey: Tensor, batch: Batch) -> Tensor:

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rclrec_mini.data.sequences import Batch, Events
-from rclrec_mini.models.curriculum import Selection, top_k
+from rclrec_mini.models.curriculum import Selection, most_relevant
 
 SECONDS_PER_DAY = 86_400
 
@@ -194,5 +194,4 @@ class PointedK(nn.Module):
 
     def forward(self, history: Tensor, batch: Batch) -> Selection:
         scores = self.shared[0].next(batch, history).log_copy[:, 0]  # (B, T), log p but for a constant
-        index, valid = top_k(scores.detach(), self.k)
-        return Selection(index, valid, torch.ones(index.shape, device=index.device), scores)
+        return most_relevant(scores.detach(), batch.mask, self.k)._replace(scores=scores)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rclrec_mini.data.sequences import Sequences
-from rclrec_mini.evaluation.recovery import attention_entropy, attention_recovery, most_attended
+from rclrec_mini.evaluation.recovery import attention_entropy, attention_recovery
 from rclrec_mini.models.baselines.hstu import HSTU, HSTUConfig
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 
@@ -20,15 +20,6 @@ class Looks(torch.nn.Module):
     def attention(self, batch):
         assert not torch.is_grad_enabled()
         return self.weight * batch.item.float() - 50  # below 0, and padding (item 0) below none of it by itself
-
-
-def test_most_attended_are_in_ascending_order_and_ties_go_to_the_newer():
-    attention = torch.tensor([[0.9, 0.2, 0.2, 0.1, 0.2], [9.0, 9.0, 9.0, -0.3, -0.1]])
-    mask = torch.tensor([[True] * 5, [False] * 3 + [True] * 2])
-    selection = most_attended(attention, mask, k=3)
-    assert selection.index[0].tolist() == [2, 4, 0]
-    assert selection.valid.tolist() == [[True] * 3, [False, True, True]]
-    assert selection.index[1, 1:].tolist() == [3, 4]
 
 
 @pytest.mark.parametrize("batch_size", [2, 512])

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from rclrec_mini.data.schema import PURCHASE
 from rclrec_mini.data.simulate import preset, write_prepared
 from rclrec_mini.evaluation.metrics import metric_names
-from rclrec_mini.evaluation.ranking import rank, selector_recovery
+from rclrec_mini.evaluation.ranking import rank
+from rclrec_mini.evaluation.recovery import selector_recovery
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import finetuning_rclrec, pretraining_rclrec
 from rclrec_mini.experiments.run import (

@@ -14,6 +14,7 @@ from rclrec_mini.models.curriculum import (
     Sometimes,
     event_counts,
     journey_mask,
+    most_relevant,
     recovery,
     straight_through,
     top_k,
@@ -46,6 +47,15 @@ def test_top_k_by_hand():
     index, valid = top_k(torch.tensor([[0.2, 0.1]]), 3)
     assert valid.tolist() == [[False, True, True]] and index.tolist()[0][1:] == [1, 0]
     assert top_k(torch.zeros(2, 3), 0)[0].shape == (2, 0)
+
+
+def test_the_most_relevant_events_are_never_padding():
+    relevance = torch.tensor([[0.9, 0.2, 0.2, 0.1, 0.2], [9.0, 9.0, 9.0, -0.3, -0.1]])
+    mask = torch.tensor([[True] * 5, [False] * 3 + [True] * 2])
+    selection = most_relevant(relevance, mask, 3)
+    assert selection.index[0].tolist() == [2, 4, 0]
+    assert selection.valid.tolist() == [[True] * 3, [False, True, True]]
+    assert selection.index[1, 1:].tolist() == [3, 4]
 
 
 def test_mask_is_hard_in_the_forward_pass(rcpm, history, batch):

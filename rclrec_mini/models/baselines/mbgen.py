@@ -41,7 +41,8 @@ from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.attention import masked
 from rclrec_mini.models.backbone import BackboneConfig, DecoderLayer, DecoderState, EncoderLayer, extend, run
 from rclrec_mini.models.baselines.objectives import mean_over_events
-from rclrec_mini.models.baselines.tiger import before_oldest, user_bucket
+from rclrec_mini.models.baselines.tiger import before_oldest
+from rclrec_mini.models.curriculum import user_bucket
 from rclrec_mini.models.pointer import Pointer, Pointing
 from rclrec_mini.models.rclrec import token_nll
 from rclrec_mini.models.sizes import check_behaviors, check_sizes

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.backbone import Backbone, BackboneConfig, DecoderState
 from rclrec_mini.models.baselines.objectives import mean_over_events
+from rclrec_mini.models.curriculum import user_bucket
 from rclrec_mini.models.rclrec import token_nll
 from rclrec_mini.models.sizes import check_sizes
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -109,11 +110,6 @@ def logged(nll: Tensor, counts: Tensor) -> dict[str, Tensor]:
     """Loss and log of token NLLs (B, G, L) over the targets that count (B, G)."""
     loss = mean_over_events(nll.sum(-1), counts)
     return {"loss": loss, "target_nll": loss.detach() / nll.shape[-1]}
-
-
-def user_bucket(user: Tensor, buckets: int) -> Tensor:
-    """The token of each user: the hash of `curriculum.user_profiles`, (...) -> (...) in 0..buckets - 1"""
-    return user * 2654435761 % 2**32 % buckets
 
 
 def before_oldest(mask: Tensor) -> Tensor:

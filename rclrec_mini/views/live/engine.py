@@ -31,7 +31,7 @@ from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import DecoderState
-from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Selection, chance, top_k
+from rclrec_mini.models.curriculum import RCPM, OracleK, RandomK, RecentK, Selection, chance, most_relevant
 from rclrec_mini.models.pointer import PointedK, Pointing
 from rclrec_mini.models.rclrec import RCLRec, token_nll
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -192,8 +192,7 @@ def select(
         relevance = chance(batch, seed=0)
     elif name == "oracle":
         relevance = relevance.masked_fill(~journey.bool(), float("-inf"))
-    index, valid = top_k(relevance.masked_fill(~batch.mask, float("-inf")), k)
-    return Selection(index, valid, torch.ones(index.shape), scores)
+    return most_relevant(relevance, batch.mask, k)._replace(scores=scores)
 
 
 @torch.inference_mode()

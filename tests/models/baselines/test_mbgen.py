@@ -11,7 +11,7 @@ from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.baselines.mbgen import MBGen, MBGenConfig, RoutedFeedForward
-from rclrec_mini.models.baselines.tiger import user_bucket
+from rclrec_mini.models.curriculum import user_bucket
 from rclrec_mini.models.pointer import Pointer, PointerConfig
 
 ITEMS, LEVELS, CODES, WIDTH, HISTORY = 53, 3, 11, 26, 23  # those of the fixtures

@@ -11,8 +11,8 @@ from torch.testing import assert_close
 
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.models.backbone import BackboneConfig
-from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, before_oldest, collision_catalog, user_bucket
-from rclrec_mini.models.curriculum import user_profiles
+from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, before_oldest, collision_catalog
+from rclrec_mini.models.curriculum import user_bucket, user_profiles
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 ITEMS, LEVELS, CODES, WIDTH, HISTORY = 53, 3, 11, 26, 23  # those of the fixtures
