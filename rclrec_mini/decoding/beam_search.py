@@ -92,8 +92,9 @@ def first_best(total: Tensor, n: int) -> Tensor:
 
 
 def ranked(item: Tensor, score: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Items and scores of beams in leaf order (B, W) -> the k best (B, k), padded with -1 and -inf."""
+    """The k best of some items and their scores, of equals the first: (B, W) -> (B, k), -1 where the score is -inf, and
+    where there are fewer."""
     score, order = score.sort(dim=1, descending=True, stable=True)
-    item, missing = item.gather(1, order), max(0, k - item.shape[1])
+    item, missing = item.gather(1, order).masked_fill(score.isneginf(), -1), max(0, k - item.shape[1])
     pad = torch.nn.functional.pad
     return pad(item[:, :k], (0, missing), value=-1), pad(score[:, :k], (0, missing), value=float("-inf"))

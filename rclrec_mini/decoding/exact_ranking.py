@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rclrec_mini.data.sequences import Batch
-from rclrec_mini.decoding.beam_search import first_best
+from rclrec_mini.decoding.beam_search import first_best, ranked
 from rclrec_mini.files import InputError
 from rclrec_mini.models.pointer import Pointing
 from rclrec_mini.models.recommender import ItemRecommender
@@ -63,11 +63,7 @@ def exact_ranking(
         history = (vectors[batch.item] * query[:, None]).sum(-1) + bias[batch.item]  # (B, T)
         hidden = ~batch.mask if seen is None else ~batch.mask | seen.gather(1, batch.item)
         item, score = _with_copies(item, score - total, batch, history - total, pointer.next(batch), k, hidden=hidden)
-    score, order = score.sort(dim=1, descending=True, stable=True)
-    item = torch.where(score > float("-inf"), item.gather(1, order), -1)
-    missing = max(0, k - item.shape[1])
-    pad = torch.nn.functional.pad
-    return pad(item, (0, missing), value=-1), pad(score, (0, missing), value=float("-inf"))
+    return ranked(item, score, k)
 
 
 def _with_copies(
@@ -86,5 +82,4 @@ def _with_copies(
     item, order = torch.cat([item, batch.item], 1).sort(dim=1, stable=True)
     score = torch.cat([score, copied], 1).gather(1, order)
     best = first_best(score, k)
-    score = score.gather(1, best)
-    return item.gather(1, best).masked_fill(score.isneginf(), -1), score
+    return item.gather(1, best), score.gather(1, best)

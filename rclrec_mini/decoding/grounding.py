@@ -66,8 +66,7 @@ class Grounding:
         if seen is not None:
             score = score.masked_fill(seen, float("-inf"))
         best = first_best(score, k)
-        score = score.gather(1, best)
-        return ranked(best.masked_fill(score.isneginf(), -1), score, k)
+        return ranked(best, score.gather(1, best), k)
 
 
 def _scaled(x: Tensor) -> Tensor:
