@@ -124,7 +124,7 @@ def test_narrow_beam_is_the_plain_search(beams):
         assert_same(items[row], scores[row], plain_beam_search(model, user, catalog, beams))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_catalog(data):
     levels, n_codes = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
@@ -166,7 +166,7 @@ def test_ties_across_the_border_of_the_beam():
     assert first_best(total, 7).tolist() == [[0, 1, 2, 3, 4]] * 3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.sampled_from([-math.inf, -2.0, -1.0, 0.0, -0.0]), min_size=13, max_size=13), min_size=1),
        st.integers(1, 17))  # fmt: skip
 def test_first_best_is_a_stable_sort(rows, n):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_beam_search import TableModel, random_catalog, users
 from test_exact_ranking import Table
@@ -52,7 +52,6 @@ def twin(model, user, catalog, p, alpha, beams):
     return [(item_of[prefix], score) for prefix, score in kept]
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 41), st.integers(2, 5), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.integers(1, 13), st.booleans(),
     st.integers(0, 10**6),
@@ -76,7 +75,6 @@ def test_equals_enumerated_masses(n_items, n_codes, alpha, beams, leave_out, see
         assert found[1][row].tolist() == pytest.approx([s for _, s in expected] + [-math.inf] * left, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 41), st.integers(0, 10**6))
 def test_alpha_one_ranks_as_the_assistant(n_items, seed):
     catalog, assistant = random_catalog(n_items, 4, 3, seed), Table(2, n_items, seed)

@@ -1,7 +1,7 @@
 """Searching without seen items is searching a catalogue that never held them."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_beam_search import TableModel, random_catalog, users
 from test_exact_ranking import Table
@@ -12,7 +12,6 @@ from rclrec_mini.decoding.exact_ranking import exact_ranking
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 41), st.integers(2, 5), st.sampled_from([0.0, 0.3, 0.7, 0.95, 1.0]), st.integers(1, 13),
     st.integers(0, 10**6),

@@ -61,7 +61,7 @@ def loop(items, target, k):
     return sum(gained) / len(relevant), dcg / ideal
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 23), st.integers(10, 17), st.integers(0, 99))
 def test_brute_force_twin(n, k, seed):
     items, targets = random_rankings(n, k, 19, seed)

@@ -169,7 +169,7 @@ def test_collision_digits_by_hand():
     assert found.n_codes == 11 and found.data_hash == "x" and catalog.codes[0].tolist() == [2, 7, 4]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 4), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_collision_digits_of_any_catalog(levels, n_codes, random):
     """Each digit counts the earlier items of the same prefix, and the prefix stays."""
