@@ -24,9 +24,9 @@ import pyarrow as pa
 import tyro
 
 from rclrec_mini.data.prepare import PrepareConfig, prepare
+from rclrec_mini.data.prepared import read_table
 from rclrec_mini.data.relevance import EXCESS, HISTORY, relevance
-from rclrec_mini.data.schema import ITEMS
-from rclrec_mini.data.sequences import Sequences, read_table
+from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import write_json
 from rclrec_mini.training.checkpoints import provenance
 
@@ -65,7 +65,7 @@ def main(config: Config) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "prepared"
         manifest = prepare(PrepareConfig(source=config.source, log=(config.log,), out=out))
-        sequences, items = Sequences.load(out), read_table(out / "items.parquet", ITEMS)
+        sequences, items = Sequences.load(out), read_table(out, "items")
         read = READINGS[config.source].items()
         readings = {name: measured(sequences, items, config.window, **how) for name, how in read}
     for name in readings.keys() - {"all"}:

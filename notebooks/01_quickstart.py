@@ -99,9 +99,8 @@ catalog
 
 # %%
 from rclrec_mini.data.prepared import read_table
-from rclrec_mini.data.schema import ITEMS
 
-items = read_table(data / "items.parquet", ITEMS).to_pandas()
+items = read_table(data, "items").to_pandas()
 alike = (
     (catalog.codes[:, :2] == catalog.codes[7, :2])
     .all(1)

@@ -66,7 +66,8 @@ folder = Path(workshop.name)
 # funnel; a purchase is what the paper calls a conversion, or *pay*.
 
 # %%
-from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS
+from rclrec_mini.data.prepared import read_table
+from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS
 
 dict(enumerate(BEHAVIORS))
 
@@ -136,12 +137,11 @@ manifest = prepare(config, progress=False)
 # the data and is counted as missing; its attributes are null. So are the users', of whom REC-Tmall says nothing.
 
 # %%
-from rclrec_mini.data.sequences import read_table
 
-read_table(toy / "interactions.parquet", INTERACTIONS).to_pandas()
+read_table(toy, "interactions").to_pandas()
 
 # %%
-read_table(toy / "items.parquet", ITEMS).to_pandas()
+read_table(toy, "items").to_pandas()
 
 # %% tags=["remove-cell"]
 assert manifest["counts"] == {"users": 2, "items": 4, "interactions": 8}
@@ -204,8 +204,8 @@ user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type
 
 # %%
 ijcai15 = prepared("user_log_format1.csv", IJCAI15, source="ijcai15")
-path = folder / "user_log_format1" / "interactions.parquet"
-events = read_table(path, INTERACTIONS).to_pandas()
+events = read_table(folder / "user_log_format1", "interactions")
+events = events.to_pandas()
 events.assign(day=pd.to_datetime(events["timestamp"], unit="s").dt.date)
 
 # %% [markdown]
@@ -403,10 +403,8 @@ manifest["counts"], shares
 # idle browsing). **No model may read it.** It serves to measure, and to build an oracle to compare with.
 
 # %%
-from rclrec_mini.data.schema import TRUTH
-
 sequences = Sequences.load(shop)
-truth = read_table(shop / "truth.parquet", TRUTH)
+truth = read_table(shop, "truth")
 journey = truth["journey"].to_numpy()
 truth.slice(100, 5).to_pandas()
 
@@ -439,7 +437,7 @@ figures.journeys(
 # %%
 from rclrec_mini.data.relevance import relevance
 
-items = read_table(shop / "items.parquet", ITEMS)
+items = read_table(shop, "items")
 found = relevance(sequences, items, window=20).table.to_pylist()
 own = {
     row["behavior"]: row for row in found if row["attribute"] == "item"
@@ -515,9 +513,7 @@ from rclrec_mini.models.curriculum import RandomK, RecentK, recovery
 def precision(shop: Path, selector: torch.nn.Module) -> float:
     """Mean precision over purchases with 50 events of history."""
     sequences = Sequences.load(shop)
-    journey = read_table(shop / "truth.parquet", TRUTH)[
-        "journey"
-    ].to_numpy()
+    journey = read_table(shop, "truth")["journey"].to_numpy()
     rows = np.flatnonzero(sequences.behavior == PURCHASE)
     rows = rows[sequences.history_length(rows) >= 50]
     batch = sequences.batch(rows, max_history=50)
@@ -634,7 +630,7 @@ assert manifest["dropped"]["users_below_min_purchases"] > 0
 #
 # ```python
 # prepared("user_log_format1.csv", IJCAI15, source="ijcai15", within_day="funnel")
-# read_table(path, INTERACTIONS).to_pandas()
+# read_table(folder / "user_log_format1", "interactions").to_pandas()
 # ```
 #
 # The click on item 1 now comes before its purchase, although the file has it after. Whatever was clicked on the day
@@ -668,7 +664,7 @@ with warnings.catch_warnings(record=True) as caught:
         within_day="funnel",
     )
 assert any("leak" in str(warning.message) for warning in caught)
-events = read_table(path, INTERACTIONS)
+events = read_table(folder / "user_log_format1", "interactions")
 assert events["behavior"].to_pylist() == [0, 0, 3]
 assert events["item"].to_pylist() == [0, 1, 1]
 easy = preset(

@@ -54,9 +54,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from rclrec_mini.data.prepared import read_table
 from rclrec_mini.data.relevance import relevance
 from rclrec_mini.data.schema import CLICK, ITEMS, PURCHASE
-from rclrec_mini.data.sequences import Sequences, read_table
+from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.views import explorables, figures
 
 FAST = bool(os.environ.get("RCLREC_FAST"))  # fewer users, for tests
@@ -177,9 +178,7 @@ def shop_with(**knobs: float) -> tuple[Sequences, pa.Table]:
     """A simulated shop's events and items."""
     config = preset("mini", users=400 if FAST else 3_000, **knobs)
     write_prepared(config, folder, overwrite=True)
-    return Sequences.load(folder), read_table(
-        folder / "items.parquet", ITEMS
-    )
+    return Sequences.load(folder), read_table(folder, "items")
 
 
 # %%
@@ -532,7 +531,7 @@ assert (
 # ```python
 # log = (Path("first_rows.csv"),)
 # prepare(PrepareConfig(source="ijcai15", log=log, out=Path("tmall")))
-# items = read_table("tmall/items.parquet", ITEMS)
+# items = read_table("tmall", "items")
 # relevance(Sequences.load("tmall"), items, same_item=True, same_day=True)
 # ```
 #

@@ -253,7 +253,6 @@ assert_close(catalog.items_of(unique), torch.arange(8))
 
 # %%
 from rclrec_mini.data.prepared import numbered, read_table
-from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.data.sequences import Sequences, split_last_purchase
 from rclrec_mini.experiments.shared import shop
 from rclrec_mini.semantic_ids.diagnostics import (
@@ -269,7 +268,7 @@ from rclrec_mini.semantic_ids.item_features import (
 # %%
 data, _ = shop("mini")
 sequences = Sequences.load(data)
-items = read_table(data / "items.parquet", ITEMS)
+items = read_table(data, "items")
 train = split_last_purchase(sequences).train_event
 
 

@@ -112,12 +112,11 @@ def rclrec(command: str) -> None:
     assert code == 0
 
 
-from rclrec_mini.data.schema import INTERACTIONS
-from rclrec_mini.data.sequences import read_table
+from rclrec_mini.data.prepared import read_table
 
 (folder / "line.txt").write_text(line + "\n")
 rclrec("prepare --source rec-tmall --log line.txt --out line")
-table = read_table(folder / "line/interactions.parquet", INTERACTIONS)
+table = read_table(folder / "line", "interactions")
 np.testing.assert_equal(table["behavior"].to_pylist(), [behavior])
 np.testing.assert_equal(table["timestamp"].to_pylist(), [seconds])
 table.to_pylist()
@@ -591,7 +590,7 @@ assert naive["recall@10"]["mean"] - naive["recall@5"]["mean"] > 0.04
 # users = {}
 # for share in (0.1, 0.2):
 #     rclrec(f"{PREPARE} --out s{share} --sample-users {share}")
-#     table = read_table(folder / f"s{share}/users.parquet", USERS)
+#     table = read_table(folder / f"s{share}", "users")
 #     users[share] = set(table["raw_id"].to_pylist())
 # users[0.1] < users[0.2]
 # ```
@@ -614,12 +613,10 @@ assert naive["recall@10"]["mean"] - naive["recall@5"]["mean"] > 0.04
 # </details>
 
 # %% tags=["remove-cell"]
-from rclrec_mini.data.schema import USERS
-
 users = {}
 for share in (0.1, 0.2):
     rclrec(f"{PREPARE} --out s{share} --sample-users {share}")
-    table = read_table(folder / f"s{share}/users.parquet", USERS)
+    table = read_table(folder / f"s{share}", "users")
     users[share] = set(table["raw_id"].to_pylist())
 assert users[0.1] < users[0.2]
 cores = days_of_an_epoch(100_150_807, a_second)

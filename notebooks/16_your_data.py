@@ -194,17 +194,13 @@ assert manifest["dropped"]["rows_of_dropped_behaviors"] == shared > 300
 # The data set is a folder. Check it against your own file: the first three events of a customer, in both.
 
 # %%
-from rclrec_mini.data.schema import (
-    BEHAVIORS,
-    INTERACTIONS,
-    ITEMS,
-    USERS,
-)
-from rclrec_mini.data.sequences import Sequences, read_table
+from rclrec_mini.data.prepared import read_table
+from rclrec_mini.data.schema import BEHAVIORS
+from rclrec_mini.data.sequences import Sequences
 
 sequences = Sequences.load(folder / "data")
-items = read_table(folder / "data/items.parquet", ITEMS).to_pandas()
-users = read_table(folder / "data/users.parquet", USERS).to_pandas()
+items = read_table(folder / "data", "items").to_pandas()
+users = read_table(folder / "data", "users").to_pandas()
 user = users.index[users["raw_id"] == "c007@mail"][0]
 start = sequences.offsets[user]
 ours = [
@@ -334,9 +330,7 @@ for source, (name, text, flags) in FORMATS.items():
             f"prepare --source {source} --log {name} "
             f"--out {source} {flags}"
         )
-    table = read_table(
-        folder / source / "interactions.parquet", INTERACTIONS
-    )
+    table = read_table(folder / source, "interactions")
     seconds = table["timestamp"].to_pylist()[0]
     read[source] = str(pd.Timestamp(seconds, unit="s"))
     line = text.splitlines()[-1].replace("\x01", "|")
@@ -348,17 +342,15 @@ from rclrec_mini.data.sources import SOURCES
 
 assert list(FORMATS) == list(SOURCES)
 for source in FORMATS:
-    one = read_table(
-        folder / source / "interactions.parquet", INTERACTIONS
-    ).to_pylist()
+    one = read_table(folder / source, "interactions").to_pylist()
     assert len(one) == 1 and BEHAVIORS[one[0]["behavior"]] == "purchase"
-    raw = read_table(folder / source / "items.parquet", ITEMS)[
-        "raw_id"
-    ].to_pylist()
-    raw += read_table(folder / source / "users.parquet", USERS)[
-        "raw_id"
-    ].to_pylist()
-    assert [name.removeprefix("u") for name in raw] == ["7", "5"], raw
+    raw = [
+        read_table(folder / source, kind)["raw_id"].to_pylist()
+        for kind in ("items", "users")
+    ]
+    assert [name.removeprefix("u") for (name,) in raw] == ["7", "5"], (
+        raw
+    )
 for source in ("ijcai15", "amazon2018"):
     assert read[source] == "2014-09-18 00:00:00"
 
@@ -418,10 +410,8 @@ by_rows = Counter(
 )
 kept = Sequences.load(folder / "core")
 names = [
-    read_table(folder / f"core/{kind}.parquet", schema)[
-        "raw_id"
-    ].to_pylist()
-    for kind, schema in (("users", USERS), ("items", ITEMS))
+    read_table(folder / "core", kind)["raw_id"].to_pylist()
+    for kind in ("users", "items")
 ]
 assert Counter(
     (names[0][kept.user_of(row)], names[1][kept.item[row]])

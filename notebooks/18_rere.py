@@ -385,10 +385,9 @@ through_training({"ReRe": log}, metric="ndcg@10")
 
 # %%
 from rclrec_mini.data.prepared import read_table
-from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.views.post_training import group_view
 
-items = read_table(materials.folder / "items.parquet", ITEMS)
+items = read_table(materials.folder, "items")
 group_view(
     {"before": policy, "after ReRe": trained},
     materials.sequences.batch(materials.split.test[:16], 50),

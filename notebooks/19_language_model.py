@@ -364,9 +364,8 @@ titles = catalog_of(model, materials.catalog)
 
 # %%
 from rclrec_mini.data.prepared import read_table
-from rclrec_mini.data.schema import ITEMS
 
-names = read_table(materials.folder / "items.parquet", ITEMS)["title"]
+names = read_table(materials.folder, "items")["title"]
 names = names.to_pylist()
 rows = materials.validation(500)
 batch = materials.sequences.batch(rows, model.max_history)

@@ -47,22 +47,21 @@ def data_hash(folder: Path | str) -> str:
     return manifest["content_hash"] + (f" {split}" if split != SPLITS[0] else "")
 
 
-def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
-    """Read a table of a prepared data set; its manifest lies beside it. A file is hashed once in a process, and again
-    when it has changed.
+def read_table(folder: Path | str, name: str) -> pa.Table:
+    """Read one of schema.TABLES from a prepared data set. A file is hashed once in a process, and again when it has
+    changed.
 
     Raises:
-        InputError: the file is missing, is not Parquet, is not what the manifest tells of, lacks a column of `schema`
-            or has another type there, or breaks the contract of data/schema.py.
+        InputError: the file is missing, is not Parquet, is not what the manifest tells of, lacks a column or has
+            another type there, or breaks the contract of data/schema.py.
     """
-    path = Path(path)
+    path = Path(folder) / f"{name}.parquet"
     if not path.is_file():
         raise InputError(f"{path}: file not found")
-    manifest = read_manifest(path.parent)
+    manifest = read_manifest(folder)
     _check_bytes(path, manifest["checksums"])
-    table = _read(path, schema)
-    if path.stem in TABLES:
-        _check_contract(path, table, manifest["counts"])
+    table = _read(path, TABLES[name])
+    _check_contract(path, table, manifest["counts"])
     return table
 
 

@@ -91,7 +91,7 @@ class Sequences:
             InputError: the folder lacks a file, or its table breaks the contract of data/schema.py.
         """
         counts = read_manifest(folder)["counts"]
-        table = read_table(Path(folder) / "interactions.parquet", INTERACTIONS)
+        table = read_table(folder, "interactions")
         user, item, behavior, timestamp = (table[name].to_numpy() for name in INTERACTIONS.names[:4])
         offsets = np.searchsorted(user, np.arange(counts["users"] + 1))
         return cls(item, behavior, timestamp, offsets, counts["items"])

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rclrec_mini.data.prepared import data_hash, read_manifest
-from rclrec_mini.data.schema import PURCHASE, TRUTH, USERS
-from rclrec_mini.data.sequences import Sequences, Split, read_table, split_of
+from rclrec_mini.data.prepared import data_hash, read_manifest, read_table
+from rclrec_mini.data.schema import PURCHASE
+from rclrec_mini.data.sequences import Sequences, Split, split_of
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.files import InputError
@@ -46,15 +46,15 @@ class Materials:
                 f"{ids}: data_hash is {catalog.data_hash!r}, expected {expected!r}, the content_hash of {data}: "
                 "made from other data"
             )
-        truth = data / "truth.parquet"
-        told = truth.exists() or truth.name in read_manifest(data)["checksums"]
-        journey = read_table(truth, TRUTH)["journey"].to_numpy().astype(np.int64) if told else None
+        truth = "truth.parquet"
+        told = (data / truth).exists() or truth in read_manifest(data)["checksums"]
+        journey = read_table(data, "truth")["journey"].to_numpy().astype(np.int64) if told else None
         return cls(
             folder=data,
             sequences=sequences,
             split=split_of(data, sequences),
             catalog=catalog,
-            profiles=_demographics(data / "users.parquet"),
+            profiles=_demographics(data),
             journey=None if journey is None else torch.from_numpy(journey),
             data_hash=expected,
         )
@@ -89,9 +89,9 @@ def balanced_ids(data: Path, ids: Path, *, codes: int, progress: bool = False) -
     return ids
 
 
-def _demographics(path: Path) -> Tensor:
-    """Age range and gender as category numbers (U, 2), 0 where unknown."""
-    table = read_table(path, USERS)
+def _demographics(data: Path) -> Tensor:
+    """Age range and gender as category numbers (U, 2); unknown is a category too."""
+    table = read_table(data, "users")
     columns = []
     for name in ("age_range", "gender"):
         values = table[name].to_numpy(zero_copy_only=False).astype(str)

@@ -13,7 +13,6 @@ from torch import nn
 from rclrec_mini.checks import positive, within
 from rclrec_mini.data.prepared import read_table
 from rclrec_mini.data.schema import BEHAVIORS as BEHAVIOR_NAMES
-from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
@@ -190,7 +189,7 @@ def _mbgen(config: MBGenConfig, materials: Materials) -> MBGen:
 
 def _language_model(config: LanguageModelConfig, materials: Materials) -> LanguageModel:
     make = from_folder if config.llm else from_scratch
-    return make(config, read_table(materials.folder / "items.parquet", ITEMS)["title"].to_pylist(), BEHAVIOR_NAMES)
+    return make(config, read_table(materials.folder, "items")["title"].to_pylist(), BEHAVIOR_NAMES)
 
 
 METHODS = {

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from rclrec_mini.checks import MAX_SEED, FieldError, at_least, within
+from rclrec_mini.data.prepared import read_table
 from rclrec_mini.evaluation.metrics import CUTOFFS, metric_names
 from rclrec_mini.evaluation.ranking import catalog_of
 from rclrec_mini.experiments.materials import Materials
@@ -109,7 +110,8 @@ def objective(
         return SDPO(policy=policy, catalog=catalog, config=chosen, popularity=popularity)
     vectors = None
     if chosen.reward.semantic:
-        vectors = torch.from_numpy(item_vectors(materials.folder, sequences, events, FeatureConfig(), progress=False))
+        items = read_table(materials.folder, "items")
+        vectors = torch.from_numpy(item_vectors(items, sequences, events, FeatureConfig(), progress=False))
     return ReRe(policy=policy, catalog=catalog, config=chosen, vectors=vectors, judge=judge)
 
 

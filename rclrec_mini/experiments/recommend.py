@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from rclrec_mini.checks import FieldError
 from rclrec_mini.data.history import read_history
-from rclrec_mini.data.schema import ITEMS, PURCHASE, USERS
-from rclrec_mini.data.sequences import Batch, Sequences, read_table
+from rclrec_mini.data.prepared import read_table
+from rclrec_mini.data.schema import PURCHASE
+from rclrec_mini.data.sequences import Batch, Sequences
 from rclrec_mini.evaluation.ranking import best_items, catalog_of
 from rclrec_mini.experiments.answers import Answers, open_answers
 from rclrec_mini.experiments.decoding import DecodingConfig
@@ -67,7 +68,7 @@ class Recommender:
         self.search = load_search(decoding or DecodingConfig(), self.model, materials, assistant)
         self.sequences = materials.sequences
         self.catalog = catalog_of(self.model, materials.catalog)
-        self.items = read_table(materials.folder / "items.parquet", ITEMS)
+        self.items = read_table(materials.folder, "items")
         self.raw_ids = self.items["raw_id"].combine_chunks()
         self.users_file = materials.folder / "users.parquet"
 
@@ -77,7 +78,7 @@ class Recommender:
         Raises:
             InputError: a user is unknown or has no events.
         """
-        names = read_table(self.users_file, USERS)["raw_id"].combine_chunks()
+        names = read_table(self.users_file.parent, "users")["raw_id"].combine_chunks()
         if users is None:
             numbers = np.flatnonzero(np.diff(self.sequences.offsets))
         else:

@@ -8,7 +8,6 @@ mutual information with smoothed contexts, reduced likewise (Levy, Goldberg and 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +18,7 @@ from scipy.stats import rankdata
 from tqdm import tqdm
 
 from rclrec_mini.checks import at_least
-from rclrec_mini.data.prepared import numbered, read_table
-from rclrec_mini.data.schema import ITEMS
+from rclrec_mini.data.prepared import numbered
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
 
@@ -55,7 +53,7 @@ class FeatureConfig:
 
 
 def item_vectors(
-    items: Path | str | pa.Table,
+    items: pa.Table,
     sequences: Sequences,
     train_event: np.ndarray,
     config: FeatureConfig,
@@ -69,7 +67,7 @@ def item_vectors(
     zeros there.
 
     Args:
-        items: a prepared folder, or its table of items; row i describes item i.
+        items: the ITEMS table beside them; row i describes item i.
         sequences: all users' events.
         train_event: (events,) bool, the only events that may be counted (`Split.train_event`).
 
@@ -77,8 +75,6 @@ def item_vectors(
         InputError: a weight is negative, a size is not positive, the table does not fit the sequences, or no part
             is left.
     """
-    if not isinstance(items, pa.Table):
-        items = read_table(Path(items) / "items.parquet", ITEMS)
     if items.num_rows != sequences.n_items:
         raise InputError(f"items: found {items.num_rows} rows, expected {sequences.n_items} as in the manifest")
     parts = tqdm(_PARTS.items(), desc="item features", disable=not progress)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import rclrec_mini
 from rclrec_mini.checks import check
 from rclrec_mini.data.prepared import data_hash, numbered, read_table
-from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.data.sequences import Sequences, Split, split_of
 from rclrec_mini.files import check_output, whole_folder, write_json
 from rclrec_mini.semantic_ids.catalog import IDS, Catalog
@@ -64,7 +63,7 @@ def tokenize(
     data_folder, out = Path(data_folder), Path(out)
     check_output(out, IDS, inputs=[data_folder], overwrite=overwrite)
     sequences = Sequences.load(data_folder)
-    items = read_table(data_folder / "items.parquet", ITEMS)
+    items = read_table(data_folder, "items")
     split = split or split_of(data_folder, sequences)
     seed = config.codebooks.seed
     vectors = item_vectors(items, sequences, split.train_event, config.features, seed=seed, progress=progress)

@@ -21,8 +21,9 @@ from rclrec_mini.data import prepare as module
 from rclrec_mini.data.engines import check_spark
 from rclrec_mini.data.prepare import prepare
 from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
-from rclrec_mini.data.schema import INTERACTIONS, ITEMS, PREPARED, USERS
-from rclrec_mini.data.sequences import Sequences, read_table
+from rclrec_mini.data.prepared import read_table
+from rclrec_mini.data.schema import ITEMS, PREPARED
+from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.data.table_hash import content_hash
 from rclrec_mini.files import InputError, Leftovers, read_json, write_json
 
@@ -110,7 +111,7 @@ def twin(events: list[Event], *, distinct: bool = True, funnel: bool = False, **
 
 
 def rows_of(folder: Path) -> list[tuple]:
-    return [tuple(row.values()) for row in read_table(folder / "interactions.parquet", INTERACTIONS).to_pylist()]
+    return [tuple(row.values()) for row in read_table(folder, "interactions").to_pylist()]
 
 
 def nothing_left(folder: Path, *expected: str) -> bool:
@@ -253,7 +254,7 @@ def test_products_of_rec_tmall(tmp_path):
     product.write_text("".join(line.replace("|", "\x01") + "\n" for line in lines))
     manifest = run("rec-tmall", log, out=tmp_path / "out", items=product)
     nothing = dict.fromkeys(ITEMS.names[2:])
-    assert read_table(tmp_path / "out" / "items.parquet", ITEMS).to_pylist() == [
+    assert read_table(tmp_path / "out", "items").to_pylist() == [
         {"item": 0, "raw_id": "7", **nothing},  # not in the product file: kept, and counted
         {"item": 1, "raw_id": "30", "category": "51", "parent_category": "5", "brand": "b7", "seller": "s9"}
         | {"title": "red hat", "price": None},
@@ -261,7 +262,7 @@ def test_products_of_rec_tmall(tmp_path):
     ]
     assert manifest["missing"] == {"items": 1, "users": 2}
     assert (manifest["dropped"]["item_rows_not_in_log"], manifest["dropped"]["item_rows_repeated"]) == (1, 1)
-    assert [row["raw_id"] for row in read_table(tmp_path / "out" / "users.parquet", USERS).to_pylist()] == ["u3", "u5"]
+    assert [row["raw_id"] for row in read_table(tmp_path / "out", "users").to_pylist()] == ["u3", "u5"]
 
 
 def test_sample_of_rec_tmall(tmp_path):
@@ -282,12 +283,12 @@ def test_items_and_users_of_ijcai15_from_its_zip(tmp_path):
         archive.writestr("data_format1/user_log_format1.csv", log.read_text())
         archive.writestr("data_format1/user_info_format1.csv", "user_id,age_range,gender\n5,6,1\n4,2,0\n")
     manifest = run("ijcai15", tmp_path / "data.zip", out=tmp_path / "out")
-    items = read_table(tmp_path / "out" / "items.parquet", ITEMS).to_pylist()
+    items = read_table(tmp_path / "out", "items").to_pylist()
     assert [(i["raw_id"], i["category"], i["seller"], i["brand"]) for i in items] == [
         ("9", "2", "4", "9"),
         ("10", "3", "0", "4"),
     ]
-    users = read_table(tmp_path / "out" / "users.parquet", USERS).to_pylist()
+    users = read_table(tmp_path / "out", "users").to_pylist()
     assert [(u["raw_id"], u["age_range"], u["gender"]) for u in users] == [("3", None, None), ("5", "6", "1")]
     assert manifest["missing"] == {"items": 0, "users": 1}
     assert manifest["conflicts"] == {"items": 1}
@@ -307,9 +308,9 @@ def test_a_table_with_its_own_items_and_users(tmp_path):
     (tmp_path / "users.csv").write_text("user,gender\n1,f\n")
     log = table(tmp_path / "log.csv", [(1, 3, 0, 10), (1, 7, 3, 20)])
     run("table", log, out=tmp_path / "out", items=tmp_path / "items.parquet", users=tmp_path / "users.csv")
-    items = read_table(tmp_path / "out" / "items.parquet", ITEMS).to_pylist()
+    items = read_table(tmp_path / "out", "items").to_pylist()
     assert [(i["raw_id"], i["brand"], i["price"]) for i in items] == [("3", "c", None), ("7", "b", 2.5)]
-    assert read_table(tmp_path / "out" / "users.parquet", USERS)["gender"].to_pylist() == ["f"]
+    assert read_table(tmp_path / "out", "users")["gender"].to_pylist() == ["f"]
 
 
 def test_a_user_with_one_event_is_kept_unless_asked(tmp_path):

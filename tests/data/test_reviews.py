@@ -13,10 +13,10 @@ from rclrec_mini.data import json_lines
 from rclrec_mini.data.engines import DuckDB
 from rclrec_mini.data.prepare import prepare
 from rclrec_mini.data.prepare_config import PrepareConfig
-from rclrec_mini.data.prepared import data_hash
+from rclrec_mini.data.prepared import data_hash, read_table
 from rclrec_mini.data.raw_logs import read_kept
-from rclrec_mini.data.schema import INTERACTIONS, ITEMS, USERS
-from rclrec_mini.data.sequences import Sequences, read_table, split_last_purchase, split_of, split_temporal
+from rclrec_mini.data.schema import ITEMS
+from rclrec_mini.data.sequences import Sequences, split_last_purchase, split_of, split_temporal
 from rclrec_mini.data.sources import SOURCES
 from rclrec_mini.files import InputError, read_json, write_json
 
@@ -48,13 +48,13 @@ def read(engine: DuckDB, source: str, log: Path) -> list[tuple]:
 
 
 def items_of(folder: Path) -> dict[str, dict]:
-    return {row.pop("raw_id"): row for row in read_table(folder / "items.parquet", ITEMS).to_pylist()}
+    return {row.pop("raw_id"): row for row in read_table(folder, "items").to_pylist()}
 
 
 def test_a_review_is_a_purchase_and_said_twice_is_one(tmp_path):
     log = write(tmp_path / "Toys.json.gz", [AMAZON, AMAZON | {"asin": "B2"}, AMAZON | {"overall": 1.0}])
     manifest = run("amazon2018", log)
-    rows = read_table(tmp_path / "out" / "interactions.parquet", INTERACTIONS).to_pylist()
+    rows = read_table(tmp_path / "out", "interactions").to_pylist()
     assert [(row["item"], row["behavior"], row["timestamp"]) for row in rows] == [
         (0, 3, 1411052400),
         (1, 3, 1411052400),
@@ -277,7 +277,7 @@ def test_a_k_core_against_brute_force(tmp_path, pairs, k):
     manifest = run("amazon2018", log, k_core=k)
     read = Sequences.load(tmp_path / "out")
     item = [int(name) for name in items_of(tmp_path / "out")]
-    user = [int(row["raw_id"]) for row in read_table(tmp_path / "out" / "users.parquet", USERS).to_pylist()]
+    user = [int(row["raw_id"]) for row in read_table(tmp_path / "out", "users").to_pylist()]
     found = Counter((user[read.user_of(row)], item[read.item[row]]) for row in range(len(read)))
     assert found == expected
     assert manifest["counts"]["interactions"] == expected.total()

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from rclrec_mini.data.engines import DuckDB
 from rclrec_mini.data.prepare import prepare
 from rclrec_mini.data.prepare_config import PrepareConfig
+from rclrec_mini.data.prepared import read_table
 from rclrec_mini.data.raw_logs import read_kept
-from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, USERS
-from rclrec_mini.data.sequences import read_table
+from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.data.sources import SOURCES
 from rclrec_mini.data.sources.userbehavior import FIRST, LAST
 from rclrec_mini.files import InputError, read_json
@@ -271,9 +271,9 @@ def test_columns_and_behaviors_of_other_names(shop):
     assert (manifest["times"], manifest["ignored_columns"]) == ("seconds", ["", "User", "note"])
     assert manifest["filters"]["columns"] == list(NAMES) or manifest["filters"]["columns"] == NAMES
     assert read_json(out / "manifest.json")["filters"]["behaviors"] == ["view=click,buy=purchase", "share=drop"]
-    rows = read_table(out / "interactions.parquet", INTERACTIONS).to_pylist()
+    rows = read_table(out, "interactions").to_pylist()
     assert [tuple(row.values()) for row in rows] == [(0, 0, 3, 60, 0), (1, 1, 0, 50, 0)]
-    assert [row["raw_id"] for row in read_table(out / "items.parquet", ITEMS).to_pylist()] == ["9", "10"]
+    assert [row["raw_id"] for row in read_table(out, "items").to_pylist()] == ["9", "10"]
 
 
 def test_behaviors_that_nobody_mapped_are_listed(shop):
@@ -305,8 +305,8 @@ def test_ids_are_numbered_in_order(tmp_path):
     ids = ["-3", "7", "9", "10", "007", "1e3", "99999999999999999999", "Z", "a", "é"]
     log = write_csv(tmp_path / "log.csv", [(i, i, "3", str(t)) for t, i in enumerate(reversed(ids))])
     _, out = run(log)
-    for name, schema in (("users", USERS), ("items", ITEMS)):
-        assert [row["raw_id"] for row in read_table(out / f"{name}.parquet", schema).to_pylist()] == ids
+    for name in ("users", "items"):
+        assert read_table(out, name)["raw_id"].to_pylist() == ids
 
 
 def test_days_keep_repeated_rows(tmp_path):
@@ -326,13 +326,13 @@ def test_a_log_that_describes_items_and_users(tmp_path):
         "user,item,behavior,timestamp,category,price,gender\na,7,3,5,hats,2.5,f\na,9,3,6,,,\na,7,0,7,hats,2.5,f\n"
     )
     manifest, out = run(log)
-    items = read_table(out / "items.parquet", ITEMS).to_pylist()
+    items = read_table(out, "items").to_pylist()
     assert [(row["category"], row["price"]) for row in items] == [("hats", 2.5), (None, None)]
-    assert read_table(out / "users.parquet", USERS)["gender"].to_pylist() == ["f"]
+    assert read_table(out, "users")["gender"].to_pylist() == ["f"]
     assert manifest["ignored_columns"] == []
     (tmp_path / "items.csv").write_text("item,category\n7,caps\n")
     manifest, out = run(log, items=tmp_path / "items.csv")
-    items = read_table(out / "items.parquet", ITEMS).to_pylist()
+    items = read_table(out, "items").to_pylist()
     assert [(row["category"], row["price"]) for row in items] == [("caps", 2.5), (None, None)]
     assert manifest["ignored_columns"] == ["category"]
 
@@ -363,8 +363,8 @@ def test_recbole_with_its_items_and_users(tmp_path):
     columns = ("title=movie_title,age_range=age,behavior=rating",)
     for log in (folder, folder / "ml.inter"):
         manifest, out = run(log, "recbole", columns=columns, behaviors=("5=purchase,2=drop,*=click",), overwrite=True)
-        assert [row["title"] for row in read_table(out / "items.parquet", ITEMS).to_pylist()] == ["Toy Story"]
-        assert read_table(out / "users.parquet", USERS).to_pylist()[0] | {"user": 0} == {
+        assert [row["title"] for row in read_table(out, "items").to_pylist()] == ["Toy Story"]
+        assert read_table(out, "users").to_pylist()[0] | {"user": 0} == {
             "user": 0,
             "raw_id": "u",
             "age_range": "24",
@@ -391,9 +391,9 @@ def test_userbehavior_drops_what_lies_outside_its_nine_days(tmp_path):
     manifest, out = run(log, "userbehavior")
     assert manifest["dropped"] == {"users_not_sampled": 0, "rows_outside_the_nine_days": 4, "duplicates": 1}
     assert manifest["conflicts"] == {"items": 1}
-    rows = read_table(out / "interactions.parquet", INTERACTIONS).to_pylist()
+    rows = read_table(out, "interactions").to_pylist()
     assert [tuple(row.values()) for row in rows] == [(0, 1, 0, FIRST, 0), (1, 0, 3, FIRST, 0), (1, 1, 2, LAST, 1)]
-    items = read_table(out / "items.parquet", ITEMS).to_pylist()
+    items = read_table(out, "items").to_pylist()
     assert [(row["raw_id"], row["category"]) for row in items] == [("1", "91"), ("2", "11")]
 
 

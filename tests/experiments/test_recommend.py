@@ -10,8 +10,8 @@ import pytest
 import torch
 from small_run import CONFIG
 
-from rclrec_mini.data.schema import BEHAVIORS, USERS
-from rclrec_mini.data.sequences import read_table
+from rclrec_mini.data.prepared import read_table
+from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.experiments.answers import open_answers
 from rclrec_mini.experiments.methods import METHODS
 from rclrec_mini.experiments.recommend import Recommender, recommend, write_recommendations
@@ -23,7 +23,7 @@ from rclrec_mini.models.curriculum import OracleK
 def test_recommend(folders):
     data, _, run = folders
     _, _, materials = load_run(run, data)
-    users = read_table(data / "users.parquet", USERS)["raw_id"].to_pylist()
+    users = read_table(data, "users")["raw_id"].to_pylist()
     (answer,) = recommend(run, data, users=[users[3]], k=7, beams=13)
     assert answer["user"] == users[3]
     assert len(answer["curriculum"]) == CONFIG.model.k and len(answer["items"]) == 7

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from rclrec_mini.data.prepared import read_table
-from rclrec_mini.data.schema import BEHAVIORS, ITEMS
+from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.run import load_run
@@ -134,7 +134,7 @@ def _check(models: Mapping[str, RCLRec], materials: Materials) -> None:
 
 
 def _items(materials: Materials) -> dict[str, list[Any]]:
-    table = read_table(materials.folder / "items.parquet", ITEMS)
+    table = read_table(materials.folder, "items")
     columns = {name: [finite(value) for value in table[name].to_pylist()] for name in ATTRIBUTES}
     known = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     return {"codes": materials.catalog.codes.tolist(), **known}
