@@ -106,7 +106,7 @@ USERS = 4_000 if FAST else 20_000
 future = simulate_future(config, items, users=USERS, days=8)
 
 visitors = ChoiceModel(ChoiceConfig(), items, future)
-world = Play(future, items, visitors)  # nobody has come yet
+world = Play(visitors)  # nobody has come yet
 visit = next(world.rounds())  # everybody's first
 slates = lists(naive("count", log, split), world, visit)
 choices = visitors.choose(visit, slates, world.met)
@@ -255,7 +255,7 @@ if not FAST:  # the model that points, from chapter 12
 
 played, first = [], {}
 for name, arm in arms.items():
-    its, first[name] = play(arm, future, items, visitors)
+    its, first[name] = play(arm, visitors)
     played.append(its.outcomes(name, {}))
 outcomes = stack(played)
 
@@ -860,8 +860,7 @@ from rclrec_mini.online.slates import log_slates
 
 asked = [name for name in arms if name != "nothing"]
 slate_log = log_slates(
-    Play(future, items, visitors),
-    visitors,
+    Play(visitors),
     [first[name] for name in asked],
     log,
 )

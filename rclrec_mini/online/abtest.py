@@ -70,15 +70,6 @@ class ABTestConfig:
         within(self, 1, 100, "days")
 
 
-@dataclass(frozen=True, eq=False)
-class World:
-    """What all arms share: the catalogue, the users' future, the log before it."""
-
-    items: SimulatedItems
-    future: Future
-    log: Sequences
-
-
 def run_abtest(
     config: ABTestConfig, data: Path | str, arms: Mapping[str, Path | None], out: Path | str, *, control: str,
     report: ReportConfig | None = None, workers: int = 1, progress: bool = True,
@@ -144,13 +135,17 @@ def seen_targets(data: Path) -> np.ndarray:
     return in_history(sequences, split_last_purchase(sequences).test, NAIVE_HISTORY)
 
 
+def _visitors(config: ABTestConfig, data: Path, keep: int, *, arm: str = "", progress: bool) -> ChoiceModel:
+    """Those who come in the days of the test, with `keep` events of the log before."""
+    items, future = _shop_ahead(data, config.users, config.days, keep, progress)
+    return ChoiceModel(config.choice, items, future, arm=arm)
+
+
 @lru_cache(maxsize=1)
-def world_of(config: ABTestConfig, data: Path, keep: int, progress: bool = False) -> World:
-    """The shop in the days of the test, with `keep` events of the log before."""
+def _shop_ahead(data: Path, users: int, days: int, keep: int, progress: bool) -> tuple[SimulatedItems, Future]:
     shop = shop_of(data)
     items = catalogue(shop)
-    future = simulate_future(shop, items, users=config.users, days=config.days, keep=keep, progress=progress)
-    return World(items, future, Sequences.load(data))
+    return items, simulate_future(shop, items, users=users, days=days, keep=keep, progress=progress)
 
 
 def _play_all(
@@ -169,9 +164,8 @@ def _play_one(
     config: ABTestConfig, data: Path, name: str, run: Path | None, out: Path, *, progress: bool = False
 ) -> None:
     arm = open_arm(name, run, data, beams=config.beams)
-    world = world_of(config, data, max(NAIVE_HISTORY, arm.max_history), progress)
-    visitors = ChoiceModel(config.choice, world.items, world.future, arm=name)
-    played, first = play(arm, world.future, world.items, visitors, title=name, progress=progress)
+    visitors = _visitors(config, data, max(NAIVE_HISTORY, arm.max_history), arm=name, progress=progress)
+    played, first = play(arm, visitors, title=name, progress=progress)
     with whole_folder(out / "arms" / name) as folder:
         played.outcomes(name, {"weights": weights_of(run)}).save(folder / "outcomes")
         save_file({"first": first, "rank": offline_rank(arm, data)}, folder / "lists.safetensors")
@@ -206,10 +200,8 @@ def weights_of(run: Path | None) -> str | None:
 
 
 def _logged(config: ABTestConfig, data: Path, progress: bool, first: list[np.ndarray]) -> Slates:
-    world = world_of(config, data, NAIVE_HISTORY, progress)
-    visitors = ChoiceModel(config.choice, world.items, world.future)
-    untouched = Play(world.future, world.items, visitors)
-    return log_slates(untouched, visitors, first, world.log, most=config.logged)
+    untouched = Play(_visitors(config, data, NAIVE_HISTORY, progress=progress))
+    return log_slates(untouched, first, Sequences.load(data), most=config.logged)
 
 
 def _retrained(
@@ -217,19 +209,9 @@ def _retrained(
 ) -> Outcomes:
     opened = {name: open_arm(name, run, data, beams=config.beams) for name, run in arms.items()}
     keep = max(NAIVE_HISTORY, *(arm.max_history for arm in opened.values()))
-    world = world_of(config, data, keep, progress)
-    visitors = {name: ChoiceModel(config.choice, world.items, world.future, arm=name) for name in arms}
+    visitors = {name: _visitors(config, data, keep, arm=name, progress=progress) for name in arms}
     return play_and_retrain(
-        opened,
-        arms,
-        visitors,
-        world.future,
-        world.items,
-        data,
-        out / "nights",
-        salt=config.salt,
-        beams=config.beams,
-        progress=progress,
+        opened, arms, visitors, data, out / "nights", salt=config.salt, beams=config.beams, progress=progress
     )
 
 

@@ -15,8 +15,6 @@ from tqdm import tqdm
 
 from rclrec_mini.data.schema import CLICK, PURCHASE
 from rclrec_mini.data.sequences import Sequences
-from rclrec_mini.data.shop_future import Future
-from rclrec_mini.data.simulated_items import SimulatedItems
 from rclrec_mini.online.arms import Arm
 from rclrec_mini.online.choice import SHOWN, ChoiceModel, Choices
 from rclrec_mini.online.outcomes import BEFORE, COUNTS, MONEY, TYPES, Outcomes
@@ -28,15 +26,14 @@ class Play:
     """One arm's world: its log grows as its visits are played, in the order of `rounds`.
 
     Args:
-        future: the users.
-        items: the catalogue.
-        visitors: how they choose.
+        visitors: who they are, and how they choose.
         mine: which users see this arm (U,) bool; None: all.
     """
 
-    def __init__(self, future: Future, items: SimulatedItems, visitors: ChoiceModel, *, mine: np.ndarray | None = None):
-        self.future, self.visitors = future, visitors
-        self.price = items.table["price"].to_numpy()
+    def __init__(self, visitors: ChoiceModel, *, mine: np.ndarray | None = None):
+        self.visitors = visitors
+        self.future = future = visitors.future
+        self.price = visitors.items.table["price"].to_numpy()
         self.mine = np.ones(len(future.user), bool) if mine is None else mine
         self.met = np.zeros(future.begin.shape, bool)  # journeys whose need an order has met
         self.cancelled = np.zeros(len(future.item), bool)  # rows of organic purchases that did not take place
@@ -136,12 +133,10 @@ class Play:
         return Outcomes(arms=(arm,), users=future.user, made=made, **counted, **before)
 
 
-def play(
-    arm: Arm, future: Future, items: SimulatedItems, visitors: ChoiceModel, *, title: str = "", progress: bool = False
-) -> tuple[Play, np.ndarray]:
+def play(arm: Arm, visitors: ChoiceModel, *, title: str = "", progress: bool = False) -> tuple[Play, np.ndarray]:
     """All visits under one arm, and the slates of the first visits (F, SHOWN)."""
-    world, first = Play(future, items, visitors), np.zeros((0, SHOWN), np.int64)
-    with tqdm(total=len(future.visit_row), unit="visit", desc=title, disable=not progress) as bar:
+    world, first = Play(visitors), np.zeros((0, SHOWN), np.int64)
+    with tqdm(total=len(visitors.future.visit_row), unit="visit", desc=title, disable=not progress) as bar:
         for number, visit in enumerate(world.rounds()):
             slate = lists(arm, world, visit)
             first = slate if number == 0 else first

@@ -14,8 +14,6 @@ from tqdm import tqdm
 
 from rclrec_mini.data.schema import PURCHASE
 from rclrec_mini.data.sequences import Sequences, Split, split_last_purchase
-from rclrec_mini.data.shop_future import Future
-from rclrec_mini.data.simulated_items import SimulatedItems
 from rclrec_mini.evaluation.ranking import catalog_of
 from rclrec_mini.experiments.run import finetune, load_run
 from rclrec_mini.files import InputError
@@ -30,23 +28,23 @@ HELD_OUT = 10  # one user of so many chooses the best step of a night's training
 
 
 def play_and_retrain(
-    arms: Mapping[str, Arm], runs: Mapping[str, Path | None], visitors: Mapping[str, ChoiceModel], future: Future,
-    items: SimulatedItems, data: Path, nights: Path, *, salt: str, beams: int = 20, progress: bool = False,
+    arms: Mapping[str, Arm], runs: Mapping[str, Path | None], visitors: Mapping[str, ChoiceModel], data: Path,
+    nights: Path, *, salt: str, beams: int = 20, progress: bool = False,
 ) -> Outcomes:  # fmt: skip
     """Play the test day by day.
 
     Args:
         arms: as they are before the first day.
         runs: the folders of the models' runs, None for naive rankings.
-        visitors: of each arm.
-        data: the log; all users of `future` are in it.
+        visitors: of each arm, the same people.
+        data: the log; all of them are in it.
         nights: a folder for what is trained; a night that has been trained is not trained again.
         salt: deals the users.
         beams: of models that write semantic ids.
     """
-    arms, log = dict(arms), Sequences.load(data)
+    arms, log, future = dict(arms), Sequences.load(data), next(iter(visitors.values())).future
     bucket = buckets(future.user, salt=salt, shares=[1 / len(arms)] * len(arms))
-    worlds = {name: Play(future, items, visitors[name], mine=bucket == place) for place, name in enumerate(arms)}
+    worlds = {name: Play(visitors[name], mine=bucket == place) for place, name in enumerate(arms)}
     for day in tqdm(range(future.days), desc="days", unit="day", disable=not progress):
         for name, arm in arms.items():
             for visit in worlds[name].rounds(day):

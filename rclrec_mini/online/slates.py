@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from rclrec_mini.data.counter_random import uniform
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError, whole_file
-from rclrec_mini.online.choice import SHOWN, SHUFFLED, ChoiceModel
+from rclrec_mini.online.choice import SHOWN, SHUFFLED
 from rclrec_mini.online.play import Play
 
 FEATURES = ("popularity", "in the history", "leaf in the history")  # what the shop knows of an item at a visit
@@ -79,19 +79,16 @@ class Slates:
             raise InputError(f"{path}: expected slates, found {error}") from None
 
 
-def log_slates(
-    world: Play, visitors: ChoiceModel, slates: Sequence[np.ndarray], log: Sequences, *, most: int = 20_000
-) -> Slates:
+def log_slates(world: Play, slates: Sequence[np.ndarray], log: Sequences, *, most: int = 20_000) -> Slates:
     """Let visitors choose from the pool of all arms' slates.
 
     Args:
         world: nothing of which has been played yet.
-        visitors: how they choose.
         slates: of each arm at the first visits (F, SHOWN), with which it was played.
         log: the log before the test, for popularity.
         most: first visits taken, in the order of users; those with fewer than SHOWN items in the pool are left out.
     """
-    visit = next(world.rounds())[:most]
+    visitors, visit = world.visitors, next(world.rounds())[:most]
     own = np.stack([slate[:most] for slate in slates])  # (A, F, SHOWN)
     pool = _union(own)
     size = (pool >= 0).sum(axis=1)

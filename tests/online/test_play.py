@@ -50,7 +50,7 @@ def visitors(arm: str = "", **changes: float) -> ChoiceModel:
 
 
 def test_orders_add_up_for_every_user_and_day():
-    world, _ = play(Oracle(), FUTURE, ITEMS, visitors())
+    world, _ = play(Oracle(), visitors())
     o = world.outcomes("oracle", {})
     kinds = ("cannibalised", "pulled_forward")
     assert all(o.of(kind).sum() > 5 for kind in (*kinds, "incremental"))
@@ -68,7 +68,7 @@ def test_orders_add_up_for_every_user_and_day():
 
 
 def test_without_slates_the_organic_world_comes_out():
-    world, first = play(EmptyArm(), FUTURE, ITEMS, visitors())
+    world, first = play(EmptyArm(), visitors())
     o = world.outcomes("nothing", {})
     purchases = (FUTURE.behavior == PURCHASE) & (FUTURE.day >= 0)
     assert o.of("orders").sum() == purchases.sum()
@@ -82,7 +82,7 @@ def test_without_slates_the_organic_world_comes_out():
 
 def test_equal_arms_have_equal_outcomes_and_independent_ones_agree_on_average():
     def orders(arm: str, **changes: float) -> np.ndarray:
-        o = play(Latest(), FUTURE, ITEMS, visitors(arm, **changes))[0].outcomes(arm, {})
+        o = play(Latest(), visitors(arm, **changes))[0].outcomes(arm, {})
         return np.stack([o.of(name)[0] for name in ("clicks", "orders", "revenue", "cannibalised")])
 
     assert np.array_equal(orders("one"), orders("two"))
@@ -93,7 +93,7 @@ def test_equal_arms_have_equal_outcomes_and_independent_ones_agree_on_average():
 
 
 def test_an_arm_sees_what_has_happened_before_the_visit():
-    world = Play(FUTURE, ITEMS, visitors())
+    world = Play(visitors())
     log: dict[int, list[tuple[int, int, int]]] = {
         person: [
             (FUTURE.timestamp[row], FUTURE.item[row], FUTURE.behavior[row])
@@ -128,8 +128,8 @@ def test_an_arm_sees_what_has_happened_before_the_visit():
 
 
 def test_rounds_by_day_play_the_same_visits_to_the_same_end():
-    whole, _ = play(Latest(), FUTURE, ITEMS, visitors())
-    daily = Play(FUTURE, ITEMS, visitors())
+    whole, _ = play(Latest(), visitors())
+    daily = Play(visitors())
     for day in range(FUTURE.days):
         for visit in daily.rounds(day):
             assert (FUTURE.visit_day(visit) == day).all()
@@ -140,10 +140,10 @@ def test_rounds_by_day_play_the_same_visits_to_the_same_end():
 
 def test_users_of_another_arm_are_left_alone():
     mine = np.arange(211) % 2 == 0
-    half = Play(FUTURE, ITEMS, visitors(), mine=mine)
+    half = Play(visitors(), mine=mine)
     for visit in half.rounds():
         half.answer(visit, lists(Latest(), half, visit))
-    whole = play(Latest(), FUTURE, ITEMS, visitors())[0].outcomes("a", {})
+    whole = play(Latest(), visitors())[0].outcomes("a", {})
     found = half.outcomes("a", {})
     for name in FIELDS[:12]:
         assert np.array_equal(getattr(found, name)[:, mine], getattr(whole, name)[:, mine]), name
@@ -152,8 +152,8 @@ def test_users_of_another_arm_are_left_alone():
 
 def test_fewer_users_are_the_first_of_more():
     items, few = tiny(users=40)
-    found = play(Latest(), few, items, ChoiceModel(EAGER, items, few))[0].outcomes("a", {})
-    many = play(Latest(), FUTURE, ITEMS, visitors())[0].outcomes("a", {})
+    found = play(Latest(), ChoiceModel(EAGER, items, few))[0].outcomes("a", {})
+    many = play(Latest(), visitors())[0].outcomes("a", {})
     for name in FIELDS[:12]:
         assert np.array_equal(getattr(found, name), getattr(many, name)[:, :40]), name
     assert stack([found]).arms == ("a",)
@@ -166,6 +166,6 @@ def test_the_knobs_are_calibrated_for_a_plain_count(tmp_path):
     items = catalogue(config)
     future = simulate_future(config, items, users=3000, days=8)
     count = open_arm("count", None, tmp_path / "shop")
-    o = play(count, future, items, ChoiceModel(ChoiceConfig(), items, future))[0].outcomes("count", {})
+    o = play(count, ChoiceModel(ChoiceConfig(), items, future))[0].outcomes("count", {})
     assert 0.05 < o.of("clicks").sum() / o.of("visits").sum() < 0.1
     assert 0.1 < o.of("slate_orders").sum() / o.of("orders").sum() < 0.25

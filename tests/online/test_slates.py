@@ -29,7 +29,7 @@ ARMS = [own(0), own(1), np.where(np.arange(SHOWN) < 4, own(2), -1)]
 
 @pytest.fixture(scope="module")
 def slates() -> Slates:
-    return log_slates(Play(FUTURE, ITEMS, VISITORS), VISITORS, ARMS, LOG)
+    return log_slates(Play(VISITORS), ARMS, LOG)
 
 
 def test_the_pool_is_what_the_arms_would_show(slates):
@@ -92,7 +92,7 @@ def test_the_truth_of_an_arm_is_the_expectation_of_its_slates(slates):
 
 def test_a_pool_that_is_too_small_is_left_out():
     few = [np.where(np.arange(len(FIRST))[:, None] % 2, arm, ARMS[2]) for arm in ARMS]
-    found = log_slates(Play(FUTURE, ITEMS, VISITORS), VISITORS, few, LOG, most=50)
+    found = log_slates(Play(VISITORS), few, LOG, most=50)
     assert len(found.user) == 25
 
 
