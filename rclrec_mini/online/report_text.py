@@ -79,16 +79,8 @@ def _sizes(result: Mapping[str, Any]) -> list[str]:
     for metric, found in result["power"].items():
         shop = result["shop"][metric]
         sizes = [f"{one['users']:,.0f}" for one in found["tails"].values()]
-        rows.append(
-            [
-                metric,
-                f"{shop['mean']:.3g}",
-                f"{shop['cv']:.2f}",
-                f"{shop['corr']:.2f}",
-                *sizes,
-                f"{found['cuped']:,.0f}",
-            ]
-        )
+        spread = f"{shop['mean']:.3g}", f"{shop['cv']:.2f}", f"{shop['corr']:.2f}"
+        rows.append([metric, *spread, *sizes, f"{found['cuped']:,.0f}"])
     tails = list(next(iter(result["power"].values()))["tails"])
     lines = ["Users an arm to see +2% with a power of 80%.", ""]
     lines += _table(["", "mean", "cv", "corr", *tails, "with CUPED"], rows)

@@ -42,7 +42,32 @@ def frozen_copy(policy: nn.Module) -> nn.Module:
     return copy.deepcopy(policy).requires_grad_(False).eval()
 
 
-def freeze_selector(policy: nn.Module) -> None:
-    """A selector's choice is hard, so that no gradient of a likelihood reaches it, and DDP must not wait for one."""
-    if isinstance(getattr(policy, "selector", None), nn.Module):
-        policy.selector.requires_grad_(False)
+class HeldPolicy(nn.Module):
+    """A policy and the frozen reference that it is held against, as one module for the trainer; what they learn from is
+    for others to say. All models in it stay in eval mode: dropout would let two passes disagree.
+
+    Args:
+        policy: a trained generative model.
+        catalog: the items that it writes.
+        constrained: whether log-probabilities are those of the constrained policy.
+    """
+
+    def __init__(self, policy: nn.Module, catalog: Catalog, *, constrained: bool):
+        super().__init__()
+        self.policy, self.catalog, self.constrained = policy, catalog, constrained
+        self.max_history = policy.max_history
+        self.reference = frozen_copy(policy)
+        if isinstance(getattr(policy, "selector", None), nn.Module):
+            policy.selector.requires_grad_(False)  # a hard choice: no gradient reaches it, and DDP must wait for none
+        self.train()
+
+    def train(self, mode: bool = True) -> "HeldPolicy":
+        """As nn.Module.train, for this module alone."""
+        super().train(mode)
+        for model in self.children():
+            model.eval()
+        return self
+
+    def log_probs(self, model: nn.Module, batch: Batch, items: Tensor) -> Tensor:
+        """log pi of each token under the policy or a copy of it: items (B, G) -> (B, G, L)"""
+        return token_log_probs(model, batch, self.catalog, items, constrained=self.constrained)

@@ -10,8 +10,7 @@ where k3 = exp(d) - d - 1, d = log pi_ref - log pi_theta, estimates the KL diver
 1 / G, or the importance weight of a group drawn without replacement (groups.py). Every semantic id has L tokens, so
 GRPO's bias towards the length of what it writes cannot arise here.
 
-pi_old is the policy itself unless `lag` steps lie between two looks at it. In training the policy stands in eval mode:
-dropout would let two passes disagree, and the ratio would be noise.
+pi_old is the policy itself unless `lag` steps lie between two looks at it.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from rclrec_mini.checks import at_least, check, positive
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.recommender import ItemRecommender
 from rclrec_mini.post_training.groups import Group, Sampling, draw, with_target
-from rclrec_mini.post_training.likelihood import freeze_selector, frozen_copy, token_log_probs
+from rclrec_mini.post_training.likelihood import HeldPolicy, frozen_copy
 from rclrec_mini.post_training.rewards import advantages, ranking, rule, semantic
 from rclrec_mini.semantic_ids.catalog import Catalog
 
@@ -66,8 +65,8 @@ class ReReConfig:
         check(self, add_target=(not (self.add_target and self.sampling == "gumbel"), "False with sampling gumbel"))
 
 
-class ReRe(nn.Module):
-    """The policy and what it is held against, as one module for the trainer.
+class ReRe(HeldPolicy):
+    """The objective, as one module with the policy.
 
     Args:
         policy: a trained generative model.
@@ -81,27 +80,15 @@ class ReRe(nn.Module):
         self, *, policy: nn.Module, catalog: Catalog, config: ReReConfig, vectors: Tensor | None = None,
         judge: ItemRecommender | None = None,
     ):  # fmt: skip
-        super().__init__()
         for name, judged_by in (("semantic", vectors), ("collaborative", judge)):
             able = judged_by is not None or not getattr(config.reward, name)
             check(config.reward, **{name: (able, "0 without what judges it")})
-        self.policy, self.catalog, self.config = policy, catalog, config
-        self.max_history = policy.max_history
-        self.reference = frozen_copy(policy)
+        super().__init__(policy, catalog, constrained=config.constrained)
+        self.config = config
         self.old = frozen_copy(policy) if config.lag > 1 else None
         self.register_buffer("vectors", vectors, persistent=False)
         self.judge = (judge,)  # in a tuple: it is no part of what is saved
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        freeze_selector(policy)
-        self.train()
-
-    def train(self, mode: bool = True) -> "ReRe":
-        """As nn.Module.train, for this module alone: all models in it stay in eval mode."""
-        super().train(mode)
-        for model in (self.policy, self.reference, self.old):
-            if model is not None:
-                model.eval()
-        return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss, a mean over histories, and for the log: the share of groups that hold the target and of those with
@@ -149,8 +136,7 @@ class ReRe(nn.Module):
         return total
 
     def _log_probs(self, model: nn.Module, group: Group, batch: Batch) -> Tensor:
-        tokens = token_log_probs(model, batch, self.catalog, group.items, constrained=self.config.constrained)
-        return tokens.where(group.valid.unsqueeze(-1), 0.0)
+        return self.log_probs(model, batch, group.items).where(group.valid.unsqueeze(-1), 0.0)
 
     @torch.no_grad()
     def _look(self) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rclrec_mini.checks import at_least, check, positive
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.post_training.groups import draw
-from rclrec_mini.post_training.likelihood import freeze_selector, frozen_copy, token_log_probs
+from rclrec_mini.post_training.likelihood import HeldPolicy
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
@@ -35,8 +35,8 @@ class SDPOConfig:
         positive(self, "beta")
 
 
-class SDPO(nn.Module):
-    """The policy and its frozen reference, as one module for the trainer.
+class SDPO(HeldPolicy):
+    """The objective, as one module with the policy.
 
     Args:
         policy: a trained generative model.
@@ -46,28 +46,18 @@ class SDPO(nn.Module):
     """
 
     def __init__(self, *, policy: nn.Module, catalog: Catalog, config: SDPOConfig, popularity: Tensor):
-        super().__init__()
         check(config, negatives=(config.negatives < len(catalog), f"fewer than the {len(catalog)} items"))
-        self.policy, self.catalog, self.config = policy, catalog, config
-        self.max_history = policy.max_history
-        self.reference = frozen_copy(policy)
+        super().__init__(policy, catalog, constrained=config.constrained)
+        self.config = config
         self.register_buffer("popularity", popularity.float() + 1, persistent=False)
-        freeze_selector(policy)
-        self.train()
-
-    def train(self, mode: bool = True) -> "SDPO":
-        """As nn.Module.train, for this module alone: both models stay in eval mode."""
-        super().train(mode)
-        self.policy.eval(), self.reference.eval()
-        return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss, a mean over histories, and for the log the share of negatives that f puts below the target and the
         mean margin f(a) - f(n)."""
         items = torch.cat([batch.target_item[:, None], self.negatives(batch)], dim=1)  # (B, 1 + n)
         with torch.no_grad():
-            reference = self._log_likelihood(self.reference, batch, items)
-        f = self.config.beta * (self._log_likelihood(self.policy, batch, items) - reference)
+            reference = self.log_probs(self.reference, batch, items).sum(-1)
+        f = self.config.beta * (self.log_probs(self.policy, batch, items).sum(-1) - reference)
         margin = f[:, :1] - f[:, 1:]
         return {
             "loss": F.softplus((-margin).logsumexp(1)).mean(),
@@ -85,6 +75,3 @@ class SDPO(nn.Module):
         weights = self.popularity if self.config.source == "popular" else torch.ones_like(self.popularity)
         weights = weights.repeat(len(target), 1).scatter_(1, target[:, None], 0.0)
         return torch.multinomial(weights, n)
-
-    def _log_likelihood(self, model: nn.Module, batch: Batch, items: Tensor) -> Tensor:
-        return token_log_probs(model, batch, self.catalog, items, constrained=self.config.constrained).sum(-1)
