@@ -154,7 +154,7 @@ def run_row(config: Config, name: str, seed: int, row: str, materials: Materials
         return
     settings = experiment(config, row, seed)
     first = folder_of(config, name, seed) / file_name(f"pretrain {base_of(ROWS[row])}")
-    before = pretrain(settings, materials, first, progress=False)  # of the first row; the others read it back
+    _, before = pretrain(settings, materials, first, progress=False)  # of the first row; the others read it back
     model, after = finetune(settings, materials, folder / "finetune", pretrained=first, progress=False)
     sequences, rows = materials.sequences, materials.split.test
     values = evaluate_rankings(rank(model, sequences, materials.catalog, rows), sequences.item[rows])

@@ -38,7 +38,7 @@ from rclrec_mini.experiments.jobs import load_materials
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import finetuning_rclrec
 from rclrec_mini.experiments.report_text import gained
-from rclrec_mini.experiments.run import ExperimentConfig, pretrained, train_stage
+from rclrec_mini.experiments.run import ExperimentConfig, pretrain, train_stage
 from rclrec_mini.experiments.studies import Study, make_study
 from rclrec_mini.experiments.tables import TABLE2, base_of
 from rclrec_mini.files import InputError, file_name, read_json, whole_file, write_json
@@ -133,7 +133,7 @@ def known(model: RCLRec, materials: Materials, rows: np.ndarray) -> dict[str, Te
 
 def read(config: ExperimentConfig, study: Study, materials: Materials, *, epochs: int = 10) -> dict[str, Any]:
     """Precision on test targets of each reader after it was taught the truth of all training purchases."""
-    model, _ = pretrained(config, materials, study.stage_one(config), progress=False)
+    model, _ = pretrain(config, materials, study.stage_one(config), progress=False)
     train, test = (known(model, materials, rows) for rows in (materials.purchases(), materials.split.test))
     found = {}
     for name, (what, hidden) in READERS.items():
@@ -185,7 +185,7 @@ def run(config: ExperimentConfig, study: Study, materials: Materials, what: floa
     out = out / f"seed{config.seed}"
     if (out / "test.safetensors").exists():
         return
-    first, _ = pretrained(config, materials, study.stage_one(config), progress=False)  # is there: read back
+    first, _ = pretrain(config, materials, study.stage_one(config), progress=False)  # is there: read back
     model = finetuning_rclrec(config.model, materials, first)
     if what == TAUGHT:
         model.loss = replace(model.loss, supervision=1.0)

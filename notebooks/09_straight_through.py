@@ -243,7 +243,7 @@ from rclrec_mini.experiments.methods import (
     build_selector,
     finetuning_rclrec,
 )
-from rclrec_mini.experiments.run import pretrained
+from rclrec_mini.experiments.run import pretrain
 from rclrec_mini.experiments.shared import (
     lesson,
     shop,
@@ -254,7 +254,7 @@ from rclrec_mini.experiments.shared import (
 config = lesson(fast=FAST)
 materials = Materials.load(*shop("tiny" if FAST else "mini"))
 folder, _ = stage_one(config, materials)
-first, _ = pretrained(config, materials, folder, progress=False)
+first, _ = pretrain(config, materials, folder, progress=False)
 torch.manual_seed(0)
 before = finetuning_rclrec(config.model, materials, first)
 after, _ = stage_two(config, materials)

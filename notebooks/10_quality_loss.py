@@ -123,7 +123,7 @@ assert round(float(np.exp(L * margin)), 2) == 1.49
 
 # %%
 from rclrec_mini.experiments.materials import Materials
-from rclrec_mini.experiments.run import pretrained
+from rclrec_mini.experiments.run import pretrain
 from rclrec_mini.experiments.shared import (
     lesson,
     shop,
@@ -134,7 +134,7 @@ from rclrec_mini.experiments.shared import (
 config = lesson(fast=FAST)
 materials = Materials.load(*shop("tiny" if FAST else "mini"))
 folder, _ = stage_one(config, materials)
-first, _ = pretrained(config, materials, folder, progress=False)
+first, _ = pretrain(config, materials, folder, progress=False)
 model, _ = stage_two(config, materials)
 purchases = materials.purchases()
 batch = materials.sequences.batch(purchases[:256], max_history=50)

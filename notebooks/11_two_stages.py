@@ -277,7 +277,7 @@ assert six == kept and abs(six - fresh) > 1e-3
 
 # %%
 from rclrec_mini.experiments.methods import finetuning_rclrec
-from rclrec_mini.experiments.run import pretrained
+from rclrec_mini.experiments.run import pretrain
 from rclrec_mini.experiments.shared import stage_one, stage_two
 
 config = lesson(fast=FAST)
@@ -297,9 +297,7 @@ starts = {
 backbones = {}
 for name, one in starts.items():
     where, _ = stage_one(one, materials)
-    backbones[name], _ = pretrained(
-        one, materials, where, progress=False
-    )
+    backbones[name], _ = pretrain(one, materials, where, progress=False)
 
 # %% [markdown]
 # No fine-tuning yet. Each backbone ranks the purchases of 1,000 test users, without a prefix, behind four random

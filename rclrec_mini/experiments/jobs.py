@@ -24,7 +24,7 @@ from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.methods import RCLRecConfig
 from rclrec_mini.experiments.post_train import PostTrainConfig, post_train
 from rclrec_mini.experiments.post_train import describe as describe_post
-from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, pretrained, validate
+from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, pretrain, validate
 from rclrec_mini.files import InputError, whole_file, write_json
 from rclrec_mini.records import read_line, read_record
 from rclrec_mini.training.checkpoints import provenance
@@ -183,7 +183,7 @@ def trained(job: Job, materials: Materials, *, progress: bool = False) -> tuple[
         return model, post_train(model, job.post, materials, run, judge=judge, progress=progress)
     if job.from_stage_one:
         return finetune(job.config, materials, run, pretrained=job.from_stage_one, progress=progress)
-    return pretrained(job.config, materials, run, progress=progress)
+    return pretrain(job.config, materials, run, progress=progress)
 
 
 def search_for(job: Job, model: nn.Module, materials: Materials) -> Search:

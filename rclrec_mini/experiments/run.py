@@ -70,15 +70,11 @@ class ExperimentConfig(Generic[Model]):
         return dataclasses.replace(self, model=dataclasses.replace(self.model, **changes))
 
 
-def pretrain(config: ExperimentConfig, materials: Materials, run: Path | str, *, progress: bool = True) -> TrainResult:
-    """Stage one, in the folder `run`: the method's own objective over events of all behaviours (RCLRec: eq. 1)."""
-    return pretrained(config, materials, run, progress=progress)[1]
-
-
-def pretrained(
+def pretrain(
     config: ExperimentConfig, materials: Materials, run: Path | str, *, progress: bool = True
 ) -> tuple[nn.Module, TrainResult]:
-    """`pretrain`, and the model with its best weights."""
+    """Stage one, in the folder `run`: the method's own objective over events of all behaviours (RCLRec: eq. 1).
+    Returns the model with its best weights, and how the run ended."""
     check_targets(materials)
     config = for_stage_one(config)
     model = _fresh(config, materials)
@@ -110,7 +106,8 @@ def for_stage_one(config: ExperimentConfig) -> ExperimentConfig:
 def finetune(
     config: ExperimentConfig, materials: Materials, run: Path | str, *, pretrained: Path | str, progress: bool = True
 ) -> tuple[nn.Module, TrainResult]:
-    """Stage two, in the folder `run`: purchases alone (RCLRec: eq. 9), from the weights of the run `pretrained`."""
+    """Stage two, in the folder `run`: purchases alone (RCLRec: eq. 9), from the weights of the run `pretrained`.
+    Returns as `pretrain`."""
     model = _fresh(config, materials)
     load_weights(pretrained, Pretraining(model=model))
     model = METHODS[method_name(config.model)].second(config.model, materials, model)

@@ -69,7 +69,7 @@ def stage_one(config: ExperimentConfig, materials: Materials, *, progress: bool 
     config = for_stage_one(config)
     settings = {name: value for name, value in describe(config).items() if name != "finetune"}
     with entry("stage_one", config=settings, **_made_from(materials)) as folder:
-        return folder / "run", pretrain(config, materials, folder / "run", progress=progress)
+        return folder / "run", pretrain(config, materials, folder / "run", progress=progress)[1]
 
 
 def stage_two(
