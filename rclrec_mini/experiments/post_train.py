@@ -18,12 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from rclrec_mini.checks import MAX_SEED, FieldError, at_least, within
 from rclrec_mini.data.prepared import read_table
-from rclrec_mini.evaluation.metrics import CUTOFFS, metric_names
 from rclrec_mini.evaluation.ranking import catalog_of
 from rclrec_mini.experiments.materials import Materials
-from rclrec_mini.experiments.run import check_targets, load_run, validate, write_run_folder
+from rclrec_mini.experiments.run import check_selection, check_targets, load_run, validate, write_run_folder
 from rclrec_mini.files import InputError, clear_leftovers
 from rclrec_mini.models.recommender import ItemRecommender
 from rclrec_mini.post_training.rere import ReRe, ReReConfig
@@ -55,12 +53,7 @@ class PostTrainConfig(Generic[Objective]):
     seed: int = 0  # of the order of samples and of what is drawn; takes the place of the training's own
 
     def __post_init__(self) -> None:
-        at_least(self, 0, "validation_targets")
-        within(self, 0, MAX_SEED, "seed")
-        at_least(self, max(CUTOFFS), "beams")
-        monitor, known = self.training.monitor, metric_names()
-        if monitor not in known:
-            raise FieldError("training.monitor", f"found {monitor!r}, expected one of {', '.join(known)}")
+        check_selection(self, "training")
 
 
 def post_train(

@@ -54,20 +54,26 @@ class ExperimentConfig(Generic[Model]):
     seed: int = 0  # of initial weights, order of samples, dropout; takes the place of the stages' own seeds
 
     def __post_init__(self) -> None:
-        at_least(self, 0, "validation_targets")
-        within(self, 0, MAX_SEED, "seed")
-        at_least(self, max(CUTOFFS), "beams")
+        check_selection(self, "pretrain", "finetune")
         longest = getattr(getattr(self.model, "backbone", self.model), "max_history", math.inf)
         for name in ("pretrain", "finetune"):
             if (events := getattr(self, name).max_history) > longest:
                 raise FieldError(f"{name}.max_history", f"found {events}, expected at most the model's {longest}")
-            monitor, known = getattr(self, name).monitor, metric_names()
-            if monitor not in known:
-                raise FieldError(f"{name}.monitor", f"found {monitor!r}, expected one of {', '.join(known)}")
 
     def with_model(self, **changes: Any) -> "ExperimentConfig[Model]":
         """The same with some fields of the model's config changed."""
         return dataclasses.replace(self, model=dataclasses.replace(self.model, **changes))
+
+
+def check_selection(config: Any, *stages: str) -> None:
+    """Raise FieldError unless the seed, and what says how the best weights of the stages are chosen, are in order."""
+    at_least(config, 0, "validation_targets")
+    within(config, 0, MAX_SEED, "seed")
+    at_least(config, max(CUTOFFS), "beams")
+    known = metric_names()
+    for name in stages:
+        if (monitor := getattr(config, name).monitor) not in known:
+            raise FieldError(f"{name}.monitor", f"found {monitor!r}, expected one of {', '.join(known)}")
 
 
 def pretrain(
