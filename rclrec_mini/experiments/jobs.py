@@ -219,7 +219,17 @@ def attention_of(model: nn.Module, materials: Materials) -> dict[str, list[float
 
 def means_of_log(lines: list[dict[str, Any]]) -> dict[str, float]:
     """Means over a run of what its model logs beside the loss."""
-    lines = [line for line in lines if "loss" in line]
-    names = dict.fromkeys(name for line in lines for name in line if name not in ("step", "seconds", "epoch", "lr"))
-    found = {name: [line[name] for line in lines if line.get(name) is not None] for name in names}
-    return {name: float(np.mean(values)) for name, values in found.items() if values}
+    not_logged = {"step", "seconds", "epoch", "lr"}
+    return means(
+        [
+            {name: line[name] for name in line if name not in not_logged and line[name] is not None}
+            for line in lines
+            if "loss" in line
+        ]
+    )
+
+
+def means(lines: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of what any of the lines holds, over those that do."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    return {name: float(np.mean([line[name] for line in lines if name in line])) for name in names}

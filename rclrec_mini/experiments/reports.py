@@ -27,7 +27,7 @@ from rclrec_mini.evaluation.metrics import (
     summarize,
 )
 from rclrec_mini.evaluation.slices import Slice, by_slice, slices
-from rclrec_mini.experiments.jobs import LISTED, load_materials, read_result
+from rclrec_mini.experiments.jobs import LISTED, load_materials, means, read_result
 from rclrec_mini.experiments.materials import Materials
 from rclrec_mini.experiments.report_text import comma_separated, markdown
 from rclrec_mini.experiments.studies import Study
@@ -73,8 +73,9 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
     user = materials.sequences.user_of(materials.split.test)
     of_targets = {name: metrics_of(rank) for name, rank in {**by_name, **naive}.items()}
     scores = {name: of_users(values, user) for name, values in of_targets.items()}
+    max_history = max(config.pretrain.max_history for config in study.configs.values())
     sliced = slices(
-        materials.sequences, materials.split, materials.split.test, max_history=materials_history(study),
+        materials.sequences, materials.split, materials.split.test, max_history=max_history,
         journey=None if materials.journey is None else materials.journey.numpy(),
     )  # fmt: skip
     described = {}
@@ -156,11 +157,6 @@ def naive_ranks(materials: Materials) -> dict[str, np.ndarray]:
     return {name: rank_of(r.rank(sequences, split.test, LISTED), target) for name, r in rankers.items()}
 
 
-def materials_history(study: Study) -> int:
-    """T of the study's methods."""
-    return max(config.pretrain.max_history for config in study.configs.values())
-
-
 def opponent(
     table: str, name: str, scores: Mapping[str, Mapping[str, np.ndarray]], rows: Mapping[str, Row]
 ) -> str | None:
@@ -232,8 +228,3 @@ def mean_curve(curves: list[list[dict[str, float]]], *, begun: float = 0.0) -> l
     points = [point for curve in curves for point in curve]
     found = [means([p for p in points if p["step"] == step]) for step in sorted({p["step"] for p in points})]
     return [{"step": p.pop("step"), "minutes": (begun + p.pop("seconds")) / 60, **p} for p in found]
-
-
-def means(logs: list[dict[str, float]]) -> dict[str, float]:
-    names = dict.fromkeys(name for log in logs for name in log)
-    return {name: float(np.mean([log[name] for log in logs if name in log])) for name in names}

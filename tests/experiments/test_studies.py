@@ -248,7 +248,7 @@ def test_means_of_a_log_take_what_any_line_holds():
         {"step": 2, "loss": 2.0, "hits": 0.25},
     ]
     assert jobs.means_of_log(lines) == {"loss": 3.0, "norm": 0.5, "hits": 0.25}
-    assert reports.means([{"loss": 1.0}, {"loss": 3.0, "norm": 2.0}]) == {"loss": 2.0, "norm": 2.0}
+    assert jobs.means([{"loss": 1.0}, {"loss": 3.0, "norm": 2.0}]) == {"loss": 2.0, "norm": 2.0}
 
 
 def test_a_report_needs_a_run(study, tmp_path):
