@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rclrec_mini.cli.flags import parse
+from rclrec_mini.cli.flags import parse, peek
 from rclrec_mini.files import InputError
 
 
@@ -44,7 +44,7 @@ def simulate(args: Sequence[str]) -> None:
     class Size:
         preset: Literal[tuple(PRESETS)] = "mini"
 
-    size, _ = parse(simulate, Size, args, return_unknown_args=True, add_help=False)
+    size = peek(simulate, Size, args)
     options = parse(simulate, Simulate, args, default=Simulate(out=MISSING, shop=preset(size.preset)))
     shop = options.shop if options.rows is None else sized(options.shop, rows=options.rows)
     output = {"overwrite": options.overwrite, "progress": True}

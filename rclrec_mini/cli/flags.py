@@ -44,6 +44,11 @@ def parse(verb: Callable, options: type[Options], args: Sequence[str], **keyword
         raise InputError(f"{name}: {first_of_box(complaint.getvalue())}; see rclrec {name} --help") from None
 
 
+def peek(verb: Callable, options: type[Options], args: Sequence[str]) -> Options:
+    """As `parse`, of some of a verb's flags, on which hangs what its others are; the others are not looked at."""
+    return parse(verb, options, args, return_unknown_args=True, add_help=False)[0]
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

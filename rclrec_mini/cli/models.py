@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rclrec_mini.checks import FieldError
-from rclrec_mini.cli.flags import flag_of, parse
+from rclrec_mini.cli.flags import flag_of, parse, peek
 from rclrec_mini.files import InputError, check_output_file, whole_file, write_json
 
 
@@ -29,7 +29,7 @@ def train(args: Sequence[str]) -> None:
         preset: Literal[tuple(MODELS)] | None = None
         method: Literal[tuple(METHODS)] = "rclrec"
 
-    size, _ = parse(train, Size, args, return_unknown_args=True, add_help=False)
+    size = peek(train, Size, args)
     preset = size.preset or ("full" if torch.accelerator.is_available() else "mini")
     model = METHODS[size.method].config
 

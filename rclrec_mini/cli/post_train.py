@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rclrec_mini.cli.flags import parse
+from rclrec_mini.cli.flags import parse, peek
 
 
 def post_train(args: Sequence[str]) -> None:
@@ -21,7 +21,7 @@ def post_train(args: Sequence[str]) -> None:
     class Kind:
         method: Literal[tuple(OBJECTIVES)] = "rere"
 
-    kind, _ = parse(post_train, Kind, args, return_unknown_args=True, add_help=False)
+    kind = peek(post_train, Kind, args)
     objective = OBJECTIVES[kind.method]
 
     @dataclass(frozen=True, kw_only=True)

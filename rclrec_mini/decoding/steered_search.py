@@ -43,7 +43,7 @@ def steered_search(
     """
     check_width(k, beams)
     walk = TrieWalk(model, batch, catalog, seen=seen)
-    below = node_masses(item_probabilities(assistant, batch, catalog.n_items, seen=seen), catalog)
+    below = node_masses(item_probabilities(assistant, batch, len(catalog), seen=seen), catalog)
     score = walk.score
     for level in range(catalog.levels):
         own = walk.expand()  # (B, W, C)

@@ -57,10 +57,6 @@ class Catalog:
         self.leaf_items = torch.from_numpy(order.astype(np.int32)).to(codes.device)
 
     @property
-    def n_items(self) -> int:
-        return self.codes.shape[0]
-
-    @property
     def levels(self) -> int:
         return self.codes.shape[1]
 
@@ -69,10 +65,10 @@ class Catalog:
         return self.codes.device
 
     def __len__(self) -> int:
-        return self.n_items
+        return len(self.codes)
 
     def __repr__(self) -> str:
-        return f"Catalog({self.n_items} items, {self.levels} levels of {self.n_codes} codes)"
+        return f"Catalog({len(self)} items, {self.levels} levels of {self.n_codes} codes)"
 
     def trie_bytes(self) -> int:
         """Memory of the trie and its leaf map, without the table of codes."""
@@ -86,10 +82,6 @@ class Catalog:
         moved.child_offsets = tuple(part.to(device) for part in self.child_offsets)
         moved.child_tokens = tuple(part.to(device) for part in self.child_tokens)
         return moved
-
-    def codes_of(self, items: Tensor) -> Tensor:
-        """The codes of items, (...) -> (..., L)."""
-        return self.codes[items]
 
     def items_of(self, codes: Tensor) -> Tensor:
         """The items of code tuples, (..., L) -> (...) int64; -1 where no item has that tuple."""
@@ -130,7 +122,7 @@ class Catalog:
         head = {
             "result": IDS.title,
             "format": FORMAT,
-            "items": self.n_items,
+            "items": len(self),
             "levels": self.levels,
             "codes": self.n_codes,
             "codes_sha256": _digest(table.numpy()),

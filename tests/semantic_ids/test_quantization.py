@@ -109,7 +109,7 @@ def test_every_item_gets_a_tuple_of_its_own(
     before = quantization(vectors, normal(levels, n_codes, 2, seed=seed + 1))
     codes, collisions = unique_codes(before)
     catalog = Catalog(codes, n_codes=n_codes)  # which refuses equal tuples
-    assert catalog.n_items == n_items
+    assert len(catalog) == n_items
     moved = (codes != before.codes).any(1)
     assert collisions.moved == int(moved.sum()) == sum(collisions.moved_by_level)
     assert collisions.moved >= n_items - len(torch.unique(before.codes, dim=0))

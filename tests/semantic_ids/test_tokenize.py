@@ -36,10 +36,10 @@ def test_every_item_gets_an_id(shop, tmp_path, method: str) -> None:
     manifest = read_json(shop / "manifest.json")
     loaded = Catalog.load(tmp_path / "ids")
     assert loaded.data_hash == manifest["content_hash"]
-    assert loaded.n_items == manifest["counts"]["items"] and loaded.levels == 3 and loaded.n_codes == 11
+    assert len(loaded) == manifest["counts"]["items"] and loaded.levels == 3 and loaded.n_codes == 11
     assert torch.equal(loaded.codes, made.codes) and torch.equal(again.codes, made.codes)
     report = read_json(tmp_path / "ids" / "diagnostics.json")
-    assert report["config"]["method"] == method and report["items"] == loaded.n_items
+    assert report["config"]["method"] == method and report["items"] == len(loaded)
     assert [row["level"] for row in report["levels"]] == [1, 2, 3]
     assert report["collisions"]["moved"] == sum(report["collisions"]["moved_by_level"])
     assert report["levels"][0]["purity"] > report["levels"][0]["purity_by_chance"]
