@@ -165,24 +165,21 @@ def _train(
     return TrainResult(state.step, state.best_step, state.metrics, stopped_early, state.seconds)
 
 
+@dataclass(eq=False, kw_only=True)
 class _Loop:
     """The steps of one run in one process."""
 
-    def __init__(
-        self,
-        *,
-        fabric: Fabric,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        config: TrainConfig,
-        run: Path,
-        evaluate: Callable[[nn.Module], Mapping[str, float]] | None,
-        start: float,
-    ) -> None:
-        self.fabric, self.model, self.optimizer = fabric, model, optimizer
-        self.config, self.run, self.evaluate, self.start = config, run, evaluate, start
-        self.module = fabric.setup_module(_Samples(model))
-        self.trained = [p for p in model.parameters() if p.requires_grad]
+    fabric: Fabric
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    config: TrainConfig
+    run: Path
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None
+    start: float
+
+    def __post_init__(self) -> None:
+        self.module = self.fabric.setup_module(_Samples(self.model))
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.sums: dict[str, Tensor] = {}  # of the scalars of all steps since the last line of the log
         self.diagnostics: dict[str, float] = {}
 
