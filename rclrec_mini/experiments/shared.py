@@ -64,32 +64,30 @@ def shop(size: str, *, codes: int = 16, **knobs: Any) -> tuple[Path, Path]:
         return data, balanced_ids(data, folder / "ids", codes=codes)
 
 
-def stage_one(config: ExperimentConfig, materials: Materials, *, progress: bool = False) -> tuple[Path, TrainResult]:
+def stage_one(config: ExperimentConfig, materials: Materials) -> tuple[Path, TrainResult]:
     """`run.pretrain`, unless it has been done: the folder of the run, and its result."""
     config = for_stage_one(config)
     settings = {name: value for name, value in describe(config).items() if name != "finetune"}
     with entry("stage_one", config=settings, **_made_from(materials)) as folder:
-        return folder / "run", pretrain(config, materials, folder / "run", progress=progress)[1]
+        return folder / "run", pretrain(config, materials, folder / "run", progress=False)[1]
 
 
-def stage_two(
-    config: ExperimentConfig, materials: Materials, *, progress: bool = False
-) -> tuple[nn.Module, TrainResult]:
+def stage_two(config: ExperimentConfig, materials: Materials) -> tuple[nn.Module, TrainResult]:
     """`run.finetune` after `stage_one`, unless it has been done: the model on the CPU, and the run's result."""
-    before, _ = stage_one(config, materials, progress=progress)
+    before, _ = stage_one(config, materials)
     with entry("stage_two", config=describe(config), **_made_from(materials)) as folder:
-        model, result = finetune(config, materials, folder / "run", pretrained=before, progress=progress)
+        model, result = finetune(config, materials, folder / "run", pretrained=before, progress=False)
         return model.cpu(), result
 
 
 def after(
-    config: PostTrainConfig, before: ExperimentConfig, materials: Materials, *, progress: bool = False
+    config: PostTrainConfig, before: ExperimentConfig, materials: Materials
 ) -> tuple[nn.Module, TrainResult, list[dict[str, Any]]]:
     """`post_train` after `stage_two` of `before`, unless it has been done: policy on the CPU, result, log."""
-    policy, _ = stage_two(before, materials, progress=progress)
+    policy, _ = stage_two(before, materials)
     made_from = {"config": describe_post(config), "before": describe(before), **_made_from(materials)}
     with entry("after", **made_from) as folder:
-        result = post_train(policy, config, materials, folder / "run", progress=progress)
+        result = post_train(policy, config, materials, folder / "run", progress=False)
         log = (folder / "run" / "log.jsonl").read_text(encoding="utf-8")
     return policy.cpu(), result, [json.loads(line) for line in log.splitlines()]
 

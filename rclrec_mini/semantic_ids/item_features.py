@@ -24,6 +24,7 @@ from rclrec_mini.files import InputError
 
 PRICE_KNOTS = 11
 CONTEXT_SMOOTHING = 0.75
+POWER_ITERATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -166,9 +167,7 @@ def ppmi(counts: sparse.csr_array) -> sparse.csr_array:
     return table
 
 
-def truncated_svd(
-    matrix: sparse.csr_array, dimensions: int, *, seed: int, power: float = 1.0, iterations: int = 4
-) -> np.ndarray:
+def truncated_svd(matrix: sparse.csr_array, dimensions: int, *, seed: int, power: float = 1.0) -> np.ndarray:
     """Rows in the basis of the largest singular vectors, U S^power: (N, F) -> (N, at most `dimensions`).
 
     Randomised range finder with power iterations (Halko, Martinsson and Tropp, 2011, algorithm 4.4), exact where
@@ -179,7 +178,7 @@ def truncated_svd(
         return np.zeros((matrix.shape[0], 0))
     width = min(dimensions + 10, *matrix.shape)
     basis = _orthonormal(matrix @ np.random.default_rng(seed).normal(size=(matrix.shape[1], width)))
-    for _ in range(iterations):
+    for _ in range(POWER_ITERATIONS):
         basis = _orthonormal(matrix @ _orthonormal(matrix.T @ basis))
     _, values, left = torch.linalg.svd(torch.from_numpy(matrix.T @ basis), full_matrices=False)
     kept = values[:dimensions] > 1e-9 * values[0]

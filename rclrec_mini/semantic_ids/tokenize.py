@@ -9,7 +9,7 @@ from typing import Any, Literal
 import rclrec_mini
 from rclrec_mini.checks import check
 from rclrec_mini.data.prepared import data_hash, numbered, read_table
-from rclrec_mini.data.sequences import Sequences, Split, split_of
+from rclrec_mini.data.sequences import Sequences, split_of
 from rclrec_mini.files import check_output, whole_folder, write_json
 from rclrec_mini.semantic_ids.catalog import IDS, Catalog
 from rclrec_mini.semantic_ids.diagnostics import diagnostics
@@ -45,15 +45,14 @@ def tokenize(
     config: TokenizeConfig,
     out: Path | str,
     *,
-    split: Split | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Catalog:
     """Give every item of a prepared data set its semantic id, and write catalogue and diagnostics.json to `out`.
 
-    Co-occurrence is counted in the training events of `split` only, by default the split of the data set.
-    diagnostics.json holds the config, the version, the seconds it took, how many tuples collided and were moved, and
-    the rows of `diagnostics.diagnostics`. A level that collapsed raises the warning CollapsedCodebook.
+    Co-occurrence is counted in the training events of the data set's split only. diagnostics.json holds the config,
+    the version, the seconds it took, how many tuples collided and were moved, and the rows of
+    `diagnostics.diagnostics`. A level that collapsed raises the warning CollapsedCodebook.
 
     Raises:
         InputError: the data set is missing or damaged, a knob is out of range, there are more items than tuples, or
@@ -64,9 +63,8 @@ def tokenize(
     check_output(out, IDS, inputs=[data_folder], overwrite=overwrite)
     sequences = Sequences.load(data_folder)
     items = read_table(data_folder, "items")
-    split = split or split_of(data_folder, sequences)
-    seed = config.codebooks.seed
-    vectors = item_vectors(items, sequences, split.train_event, config.features, seed=seed, progress=progress)
+    train_event, seed = split_of(data_folder, sequences).train_event, config.codebooks.seed
+    vectors = item_vectors(items, sequences, train_event, config.features, seed=seed, progress=progress)
     if config.method == "rqvae":
         quantization = rqvae(vectors, config.rqvae, config.codebooks, progress=progress)
     else:
