@@ -50,7 +50,7 @@ export function eventCounts({ codes, behaviors }, kinds, kernel = () => 1) {
 }
 
 // A random number of 0 to 1 for each of the T events of the sample `row`, the same on every call.
-export function chance(row, length, seed = 0) {
+function chance(row, length, seed = 0) {
   return Float32Array.from({ length }, (_, t) => {
     let x = BigInt(row) * 1000003n + BigInt(length - 1 - t) + BigInt(seed) * 7919n;
     for (let i = 0; i < 3; i++) x = ((x ^ (x >> 16n)) * 0x45d9f3bn) % 2n ** 32n;

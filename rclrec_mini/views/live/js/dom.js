@@ -52,6 +52,16 @@ export function mark(behavior) {
   return s("svg", { class: `rl-mark rl-b${kind}`, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, shape[kind]());
 }
 
+// A line from each item of the left list to its place in the right one, if it has any; that of `target` stands out.
+export function slopes(left, right, target, rows = Math.max(left.length, right.length)) {
+  const lines = left.filter((item) => right.includes(item)).map((item) => {
+    const [from, to] = [left, right].map((items) => items.indexOf(item) + 0.5);
+    return s("path", { d: `M0 ${from}C4 ${from} 6 ${to} 10 ${to}`, class: item === target ? "rl-target" : null });
+  });
+  return s("svg", { class: "rl-slopes", viewBox: `0 0 10 ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true",
+    style: `--rows: ${rows}` }, lines);
+}
+
 let numbers = 0;
 
 // An id that no other element of the page has.

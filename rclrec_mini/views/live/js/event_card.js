@@ -1,7 +1,8 @@
 // The focused event: what is known of it, what can be done to it, and what can be done to the whole history.
 import { combobox, holds } from "./combobox.js";
 import { assign, button, h, mark } from "./dom.js";
-import { attributes, itemName, percent, span } from "./inspector_words.js";
+import { attributes, itemName } from "./inspector_words.js";
+import { percent, span } from "./words.js";
 
 // act: see inspector.js
 export function eventCard(act) {

@@ -1,4 +1,4 @@
-// Fields with a name: a slider, one of a few, and switches.
+// Fields: a slider, one of a few, a list, and switches.
 import { assign, h, unique } from "./dom.js";
 
 // A slider; say(value) is what a screen reader is told, and show(value, text) sets it and the text beside it.
@@ -24,6 +24,18 @@ export function choice({ legend, options, pick }) {
   });
   const el = h("fieldset", { class: "rl-choice" }, h("legend", {}, legend), h("div", {}, labels));
   const show = (value) => labels.forEach(({ firstChild }) => (firstChild.checked = firstChild.value === String(value)));
+  return { el, show };
+}
+
+// A list to unfold; show(options, value), options [[value, text]], fills it anew where they are others, and sets it.
+export function select({ pick, ...attributes }) {
+  const el = h("select", { ...attributes, on: { change: () => pick(el.value) } });
+  const show = (options, value) => {
+    if ([...el.options].map((one) => one.value).join() !== options.map(([one]) => one).join()) {
+      el.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
+    }
+    el.value = value;
+  };
   return { el, show };
 }
 

@@ -13,8 +13,8 @@ export function frame(el, name, ...parts) {
   };
 }
 
-// A number in three digits, without zeros behind.
-export const short = (value) => String(Number(value.toPrecision(3)));
-
-// "a, b and c"
-export const listed = (words) => words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+// A function that changes some of the state and shows it.
+export const setter = (state, show) => (changes) => {
+  Object.assign(state, changes);
+  show();
+};

@@ -8,15 +8,16 @@ import { button, h, mark } from "./dom.js";
 import { createEngine } from "./engine.js";
 import { eventCard } from "./event_card.js";
 import { insert, move, original, recognised, remove, same, setBehavior, without } from "./history_edits.js";
-import { changed, itemName, percent, selectorName, summary, verdict, why } from "./inspector_words.js";
+import { changed, itemName, selectorName, summary, verdict, why } from "./inspector_words.js";
 import { read, written } from "./link.js";
 import { rankings } from "./rankings.js";
 import { timeline } from "./timeline.js";
 import { userPicker } from "./user_picker.js";
+import { percent } from "./words.js";
 
 const TRAITS = ["user", "model", "selector", "k", "tau"];
 
-export async function render({ model, el }) {
+async function render({ model, el }) {
   const root = h("div", { class: "rl-view rl-inspector", "data-lm-suppress-shortcuts": "true" }, h("p", {}, "The model is being read …"));
   el.append(root);
   const { exported, selectors } = model.get("exported") ? { exported: model.get("exported") } : await sent(model);

@@ -1,4 +1,5 @@
 // What an inspector shows, in sentences. A view: {state, person, answer, exported}.
+import { count, signed, span } from "./words.js";
 
 const SELECTORS = {
   rcpm: "RCPM", counting: "RCPM that counts", pointer: "pointer", recent: "most recent", random: "random",
@@ -17,33 +18,16 @@ export function attributes({ items }, item) {
     .filter(([, value]) => value !== null && value !== undefined && value !== "");
 }
 
-// A span of seconds in its largest unit.
-export function span(seconds) {
-  if (seconds < 45) return "less than a minute";
-  const [amount, unit] =
-    seconds >= 2 * 86400 ? [seconds / 86400, "day"] : seconds >= 5400 ? [seconds / 3600, "hour"] : [seconds / 60, "minute"];
-  const whole = Math.max(1, Math.round(amount));
-  return `${whole} ${unit}${whole === 1 ? "" : "s"}`;
-}
-
-export const percent = (share) =>
-  share >= 0.0995 ? `${Math.round(100 * share)}%` : share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`;
-export function signed(value) {
-  const text = Math.abs(value).toFixed(2);
-  return Number(text) === 0 ? text : `${value < 0 ? "−" : "+"}${text}`;
-}
-
 // The place of the purchase in a list, from 1; null if it is not there.
 export function place({ top }, target) {
   const at = top.findIndex(({ item }) => item === target);
   return at < 0 ? null : at + 1;
 }
 
-const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 const at = (rank) => (rank === null ? "outside the ten" : `at place ${rank}`);
 
 // How the curriculum moved the purchase: finds, misleads, helps, hurts, or none.
-export function outcome(answer, target) {
+function outcome(answer, target) {
   const [before, after] = [place(answer.without, target), place(answer.with, target)];
   if (before === null && after !== null) return "finds";
   if (before !== null && after === null) return "misleads";

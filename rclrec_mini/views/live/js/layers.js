@@ -91,7 +91,7 @@ export function keysValues(layer, x, rows) {
 
 // x (rows, d) -> (rows, d). It looks at all of `memory`, a list of keys and values that stand one after the other;
 // bias(head, query, key) is added to a score, and -Infinity forbids the key.
-export function attention(layer, x, rows, memory, bias, heads) {
+function attention(layer, x, rows, memory, bias, heads) {
   const d = x.length / rows;
   const width = d / heads;
   const scale = width ** -0.5;
@@ -123,7 +123,7 @@ export function attention(layer, x, rows, memory, bias, heads) {
 }
 
 // LayerNorm, Linear, GELU, Linear
-export function feedForward([norm, up, , down], x, rows) {
+function feedForward([norm, up, , down], x, rows) {
   return linear(gelu(linear(layerNorm(x, norm, rows), up, rows)), down, rows);
 }
 

@@ -1,7 +1,8 @@
 // What the choice does: the curriculum in its order with its tokens, the ten best items without it and with it, and the
 // gain against the margin of the quality loss.
-import { assign, h, mark, s } from "./dom.js";
-import { gainOf, itemName, percent, place, signed } from "./inspector_words.js";
+import { assign, h, mark, s, slopes } from "./dom.js";
+import { gainOf, itemName, place } from "./inspector_words.js";
+import { percent, signed } from "./words.js";
 
 const GAUGE = 2; // nats a token at either end
 
@@ -16,7 +17,7 @@ export function rankings(act) {
 
   function update(view) {
     curriculum.replaceChildren(...steps(view, act));
-    lists.replaceChildren(list(view, "without"), slopes(view), list(view, "with"));
+    lists.replaceChildren(list(view, "without"), lines(view), list(view, "with"));
     gain.replaceChildren(...gauge(view));
     assign(gain, { "data-gain": view.answer.gain, "data-ln": view.answer.with.target });
   }
@@ -76,21 +77,12 @@ function list({ state, person, answer, exported }, side) {
 const dots = () => h("p", { class: "rl-dots" }, h("span", { class: "rl-from rl-in-curriculum" }), "in the curriculum",
   h("span", { class: "rl-from rl-in-history" }), "elsewhere in the history", mark(3), "the purchase");
 
-// A line from each item of the left list to its place in the right one; the purchase's stands out.
-function slopes({ person, answer }) {
+// Lines between the two lists; below a list stands the purchase that it lacks.
+function lines({ person, answer }) {
   const target = person.target.item;
-  const y = (side, item) => {
-    const at = answer[side].top.findIndex((one) => one.item === item);
-    return at >= 0 ? at + 0.5 : item === target ? answer[side].top.length + 0.5 : null;
-  };
-  const items = new Set([...answer.without.top.map(({ item }) => item), target]);
-  const lines = [...items].filter((item) => y("without", item) !== null && y("with", item) !== null).map((item) => {
-    const [from, to] = [y("without", item), y("with", item)];
-    return s("path", { d: `M0 ${from}C4 ${from} 6 ${to} 10 ${to}`, class: item === target ? "rl-target" : null });
-  });
-  const rows = Math.max(answer.without.top.length, answer.with.top.length) + 1;
-  return s("svg", { class: "rl-slopes", viewBox: `0 0 10 ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true",
-    style: `--rows: ${rows}` }, lines);
+  const tops = [answer.without, answer.with].map(({ top }) => top.map(({ item }) => item));
+  const [left, right] = tops.map((items) => [...new Set([...items, target])]);
+  return slopes(left, right, target, Math.max(...tops.map(({ length }) => length)) + 1);
 }
 
 function gauge({ answer, exported }) {

@@ -12,7 +12,7 @@ function mix(x) {
 }
 
 // A standard normal number for each seed, test and day.
-export function normal(seed, test, day) {
+function normal(seed, test, day) {
   const key = mix(mix(seed + 1) + test);
   const [one, two] = [2 * day + 1, 2 * day + 2].map((number) => (mix(key ^ mix(number)) + 0.5) / 2 ** 32);
   return Math.sqrt(-2 * Math.log(one)) * Math.cos(2 * Math.PI * two);

@@ -1,7 +1,8 @@
 // The history as a timeline: a column for each event, its p as a bar, its behaviour as a mark, what it is to the purchase
 // below. One column is focused; arrows walk, Shift and arrows move the event in time, as dragging it does.
 import { assign, h, mark } from "./dom.js";
-import { attributes, itemName, percent, span } from "./inspector_words.js";
+import { attributes, itemName } from "./inspector_words.js";
+import { percent, span } from "./words.js";
 
 const NARROW = 500; // px; below it columns are wide enough for a finger
 const COLUMN = { wide: 13, narrow: 20 }; // px, at least

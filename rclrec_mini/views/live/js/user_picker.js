@@ -3,7 +3,9 @@
 // is shown on, in idle moments, and once.
 import { combobox, holds } from "./combobox.js";
 import { button, h } from "./dom.js";
+import { select } from "./fields.js";
 import { itemName, place, selectorName } from "./inspector_words.js";
+import { count } from "./words.js";
 
 // What each filter asks of a user: whether the list behind the curriculum holds the purchase, the one without, the one
 // by the other selector.
@@ -39,28 +41,25 @@ export function userPicker(exported, { list, question, selectors, act }) {
     pick: (user) => act.user(user, `User ${user}`),
   });
   const shown = h("strong", { class: "rl-user" });
-  const filters = h("select", { "aria-label": "which users", on: { change: () => set(filters.value) } },
-    Object.entries(FILTERS).map(([name, { text }]) => h("option", { value: name }, text)));
-  const others = h("select", { "aria-label": "the other selector", hidden: true, on: { change: () => set(filter, others.value) } });
+  const filters = select({ "aria-label": "which users", pick: (name) => set(name) });
+  filters.show(Object.entries(FILTERS).map(([name, { text }]) => [name, text]), filter);
+  const others = select({ "aria-label": "the other selector", hidden: true, pick: (name) => set(filter, name) });
   const told = h("span", { class: "rl-told", role: "status" });
   const progress = h("progress", { max: people.length, hidden: true, "aria-label": "users looked at" });
   const el = h("div", { class: "rl-picker" },
     h("span", { class: "rl-join" }, button("‹", () => go(-1), { "aria-label": "previous user" }), shown,
       button("›", () => go(1), { "aria-label": "next user" })),
     button("random", () => go(0)), search.el,
-    h("label", { class: "rl-filter" }, h("span", {}, "show"), filters, others),
+    h("label", { class: "rl-filter" }, h("span", {}, "show"), filters.el, others.el),
     h("span", { class: "rl-found" }, told, progress));
 
   function update(next) {
     view = next;
     shown.textContent = `user ${view.person.user}`;
     const rest = selectors(view.state.model).filter((one) => one !== view.state.selector);
-    if ([...others.options].map(({ value }) => value).join() !== rest.join()) {
-      others.replaceChildren(...rest.map((one) => h("option", { value: one }, `and ${selectorName(one)}`)));
-    }
     if (!rest.includes(rival)) rival = rest.includes("recent") ? "recent" : rest[0];
-    others.value = rival;
-    others.hidden = filter !== "disagree";
+    others.show(rest.map((one) => [one, `and ${selectorName(one)}`]), rival);
+    others.el.hidden = filter !== "disagree";
     const { model, selector, k } = view.state;
     const now = JSON.stringify([filter, filter === "disagree" && rival, model, selector, k]);
     if (now !== key) restart(now);
@@ -134,7 +133,7 @@ export function userPicker(exported, { list, question, selectors, act }) {
     const verdicts = people.map(verdict).filter((one) => one !== undefined);
     const fit = verdicts.filter(Boolean).length;
     const left = people.length - verdicts.length;
-    told.textContent = left ? `${fit} of ${verdicts.length} so far` : filter === "all" ? count(fit) : `${fit} of ${count(people.length)}`;
+    told.textContent = left ? `${fit} of ${verdicts.length} so far` : filter === "all" ? count(fit, "user") : `${fit} of ${count(people.length, "user")}`;
     progress.hidden = !left;
     progress.value = verdicts.length;
     return left;
@@ -163,5 +162,3 @@ export function userPicker(exported, { list, question, selectors, act }) {
   }
   return { el, update };
 }
-
-const count = (n) => `${n} users`;

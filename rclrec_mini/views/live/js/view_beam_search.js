@@ -2,22 +2,20 @@
 // exported: {words: ["012", ...], p: {prefix: [probability of each code]}}, a character a code; state: width.
 import { assign, button, h, s } from "./dom.js";
 import { slider } from "./fields.js";
-import { frame, listed, short } from "./frame.js";
+import { frame, setter } from "./frame.js";
+import { listed, short } from "./words.js";
 
 const [ROW, TOP] = [32, 26];
 const [ROOT, LEAF, EXACT] = [2.5, 63, 77]; // where they stand, in per cent of the width
 const places = ["best", "second", "third"];
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const { words, p } = model.get("exported");
   const tree = grown(words, p);
   const state = { width: model.get("width"), step: 0 };
   const last = 2 * tree.levels;
 
-  const set = (changes) => {
-    Object.assign(state, changes);
-    show();
-  };
+  const set = setter(state, show);
   const width = slider({
     name: "W, beams", min: 1, max: words.length, step: 1, say: (value) => `${value} beams`, pick: (value) => set({ width: value }),
   });

@@ -3,10 +3,11 @@
 // the plane holds}.
 import { assign, button, h, s } from "./dom.js";
 import { frame } from "./frame.js";
+import { count } from "./words.js";
 
 const [WIDE, HIGH, SHOWN] = [100, 76, 6]; // of the plane, and how many items are listed
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const { codes, places, titles, categories, variance } = model.get("exported");
   const all = codes.map((_, i) => i);
   let path = [];
@@ -41,7 +42,7 @@ export function render({ model, el }) {
     const [category, share] = commonest(there, categories);
     const one = button("", () => go(prefix), {
       class: "rl-child", "data-code": code, "data-items": there.length, "data-share": share,
-      "aria-label": `code ${code}, ${plural(there.length)}, ${share} of category ${category}`,
+      "aria-label": `code ${code}, ${count(there.length, "item")}, ${share} of category ${category}`,
     });
     one.append(h("b", {}, String(code)), h("span", {}, `${share} of ${there.length}`));
     for (const event of ["focus", "pointerenter"]) one.addEventListener(event, () => point(prefix));
@@ -68,7 +69,7 @@ export function render({ model, el }) {
       here.length > SHOWN ? h("li", { class: "rl-told" }, `and ${here.length - SHOWN} more`) : "");
     const [category, share] = commonest(here, categories);
     const prefix = path.length ? `Below ${path.join(" ")}` : "Below the root";
-    say(`${prefix}: ${plural(here.length)}, ${share} of category ${category}, the commonest. `
+    say(`${prefix}: ${count(here.length, "item")}, ${share} of category ${category}, the commonest. `
       + (deep ? "This is a whole word." : `${leads.length === 1 ? "One code leads" : `${leads.length} codes lead`} on.`));
   }
   show();
@@ -81,8 +82,6 @@ function around(dots) {
   const size = Math.max(0.15, (2 * Math.max(...xs) - 2 * x) / WIDE, (2 * Math.max(...ys) - 2 * y) / HIGH) * 1.08;
   return [x - (size * WIDE) / 2, y - (size * HIGH) / 2, size * WIDE, size * HIGH];
 }
-
-const plural = (n) => `${n} ${n === 1 ? "item" : "items"}`;
 
 // The commonest category of some items, and how many have it.
 function commonest(items, categories) {

@@ -1,22 +1,19 @@
 // A group of ReRe: the beams of one history with their rewards and advantages, beside those of the policy after training.
 // exported: {titles: {item: title}, names: [before, after], histories: [{user, bought, events: [[item, behavior]], groups:
 // [[[item, log-probability], best first], before and after]}]}; state: at, rule, ranking, gate, std.
-import { assign, h, mark, s } from "./dom.js";
+import { assign, h, mark, slopes } from "./dom.js";
 import { slider, switches } from "./fields.js";
-import { frame, listed } from "./frame.js";
+import { frame, setter } from "./frame.js";
 import { advantages, rewards } from "./group_rewards.js";
-import { percent, signed } from "./inspector_words.js";
+import { listed, percent, signed } from "./words.js";
 
 const SCALE = [-3.4, 4]; // of advantages, what the bars can show
 const PARTS = { rule: "rule", ranking: "ranking", gate: "gate", std: "divide by std" };
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const { titles, names, histories } = model.get("exported");
   const state = Object.fromEntries(["at", ...Object.keys(PARTS)].map((name) => [name, model.get(name)]));
-  const set = (changes) => {
-    Object.assign(state, changes);
-    show();
-  };
+  const set = setter(state, show);
   const history = slider({
     name: "history", min: 1, max: histories.length, step: 1, say: (n) => `history ${n} of ${histories.length}`, pick: (n) => set({ at: n - 1 }),
   });
@@ -28,7 +25,7 @@ export function render({ model, el }) {
 
   function show() {
     const { user, bought, events, groups } = histories[state.at];
-    const items = groups[0].map(([item]) => item);
+    const [items, later] = groups.map((group) => group.map(([item]) => item));
     const earned = rewards(items, bought, state);
     const worth = advantages(earned.map(({ total }) => total), state.std);
     history.show(state.at + 1, `${state.at + 1} of ${histories.length}`);
@@ -45,7 +42,7 @@ export function render({ model, el }) {
     const heads = [["", names[0], "π", "reward", "advantage"], ["", names[1], "π"]].map((words) =>
       h("div", { class: "rl-heads", "aria-hidden": "true" }, words.map((word) => h("span", {}, word))));
     lists.replaceChildren(
-      h("div", { class: "rl-list rl-group" }, heads[0], h("ol", { "aria-label": `The group ${names[0]}` }, rows[0])), lines(groups, bought),
+      h("div", { class: "rl-list rl-group" }, heads[0], h("ol", { "aria-label": `The group ${names[0]}` }, rows[0])), slopes(items, later, bought),
       h("div", { class: "rl-list rl-group rl-later" }, heads[1], h("ol", { "aria-label": `The group ${names[1]}` }, rows[1])));
     assign(lists, { "data-signal": worth !== null });
     say(`${moved(groups, bought)} ${taught(items, bought, earned, worth)}`);
@@ -77,16 +74,6 @@ function bar(value) {
   const [from, to] = [Math.min(x(0), x(value)), Math.max(x(0), x(value))];
   return h("span", { class: "rl-both-ways", style: `--zero: ${x(0)}%` },
     h("i", { class: value < 0 ? "rl-down" : "rl-up", style: `left: ${from}%; width: ${to - from}%` }));
-}
-
-// A line from each item to its place after training; the purchase's stands out.
-function lines([before, after], bought) {
-  const rows = Math.max(before.length, after.length);
-  const paths = before.flatMap(([item], i) => {
-    const to = after.findIndex(([other]) => other === item) + 0.5;
-    return to < 0 ? [] : [s("path", { d: `M0 ${i + 0.5}C4 ${i + 0.5} 6 ${to} 10 ${to}`, class: item === bought ? "rl-target" : null })];
-  });
-  return s("svg", { class: "rl-slopes", viewBox: `0 0 10 ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true", style: `--rows: ${rows}` }, paths);
 }
 
 export default { render };

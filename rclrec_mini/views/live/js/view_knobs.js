@@ -2,20 +2,16 @@
 // exported: {methods: [name], trained: [bool], shops: {shop: [value of each method]}, knobs: {knob: {values: [..], shops:
 // [..]}}, base: shop}; state: knob, at.
 import { assign, h, s } from "./dom.js";
-import { slider } from "./fields.js";
-import { frame } from "./frame.js";
+import { select, slider } from "./fields.js";
+import { frame, setter } from "./frame.js";
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const { methods, trained, shops, knobs, base } = model.get("exported");
   const start = (knob) => knobs[knob].shops.indexOf(base);
   const state = { knob: Object.keys(knobs)[0] };
   state.at = start(state.knob);
-  const set = (changes) => {
-    Object.assign(state, changes);
-    show();
-  };
-  const select = h("select", { on: { change: () => set({ knob: select.value, at: start(select.value) }) } },
-    Object.keys(knobs).map((knob) => h("option", { value: knob }, knob)));
+  const set = setter(state, show);
+  const list = select({ pick: (knob) => set({ knob, at: start(knob) }) });
   const value = slider({ name: "its value", min: 0, max: 2, step: 1, say: (at) => String(knobs[state.knob].values[at]), pick: (at) => set({ at }) });
   const most = Math.max(...Object.values(shops).flat());
   const rows = methods.map((name, i) => {
@@ -26,7 +22,7 @@ export function render({ model, el }) {
   });
   const strip = s("svg", { class: "rl-strip", width: "100%", height: 54, "aria-hidden": "true" });
   const say = frame(el, "The shop's knobs",
-    h("div", { class: "rl-controls" }, h("label", {}, h("span", {}, "knob"), select), value.el),
+    h("div", { class: "rl-controls" }, h("label", {}, h("span", {}, "knob"), list.el), value.el),
     h("div", {}, h("h4", {}, "Recall@10 (%); the thin line is the base shop"), h("ol", { class: "rl-methods" }, rows.map(({ row }) => row))),
     h("div", {}, h("h4", {}, `${methods[0]} minus the best trained row, points; small lines are the other shops`), strip));
 
@@ -40,7 +36,7 @@ export function render({ model, el }) {
     const { values, shops: along } = knobs[state.knob];
     const shop = along[state.at];
     const reached = shops[shop];
-    select.value = state.knob;
+    list.show(Object.keys(knobs).map((knob) => [knob, knob]), state.knob);
     assign(value.input, { max: values.length - 1 });
     value.show(state.at, String(values[state.at]));
     rows.forEach(({ row, bar, number }, i) => {

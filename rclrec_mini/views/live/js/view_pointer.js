@@ -4,11 +4,12 @@
 // exported: {items: [name], generated: [P_gen of each]}; state: events [{item, weight}], g.
 import { assign, button, h } from "./dom.js";
 import { choice, slider } from "./fields.js";
-import { frame, listed, short } from "./frame.js";
+import { frame } from "./frame.js";
+import { listed, short } from "./words.js";
 
 const [MOST, ADDED] = [12, 2];
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const { items, generated } = model.get("exported");
   const state = { g: model.get("g"), follows: false, none: 1 };
   let events = [];

@@ -3,18 +3,15 @@
 // [mean, low, high]}}, purchases minus clicks}; state: window, attribute.
 import { h, s } from "./dom.js";
 import { choice, slider } from "./fields.js";
-import { frame } from "./frame.js";
+import { frame, setter } from "./frame.js";
 
 const SOURCES = { history: "the window", "own shuffled": "own events, shuffled", "other users": "other users' events" };
 const [ROW, LEFT, BOTTOM] = [44, 22, 24]; // LEFT in per cent
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const { windows, shares, leads } = model.get("exported");
   const state = { window: model.get("window"), attribute: model.get("attribute") };
-  const set = (changes) => {
-    Object.assign(state, changes);
-    show();
-  };
+  const set = setter(state, show);
   const attributes = Object.keys(shares[windows[0]]);
   const attribute = choice({ legend: "what agrees", options: attributes.map((name) => [name, name]), pick: (name) => set({ attribute: name }) });
   const length = slider({
@@ -41,7 +38,7 @@ export function render({ model, el }) {
   show();
 }
 
-const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`; // an end at +0.000 is above 0
 
 function marked(source, at = {}) {
   const shape = {

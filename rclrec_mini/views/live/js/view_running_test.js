@@ -3,21 +3,18 @@
 // exported: {cv, days, tests, seed, ratio, looks: [n], users: [n an arm and day]}; state: effect, users, looks, test.
 import { assign, h, s } from "./dom.js";
 import { slider } from "./fields.js";
-import { frame } from "./frame.js";
+import { frame, setter } from "./frame.js";
 import { horizons, seen, shares, walks } from "./running_test.js";
 
 const [HEIGHT, LEFT, BOTTOM, OTHERS] = [250, 10, 22, 40]; // LEFT in per cent
 const CALLERS = { end: "one look, at the end", peeking: "stops once significant", valid: "always valid" };
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const exported = model.get("exported");
   const { cv, days, tests, ratio } = exported;
   const all = walks(exported);
   const state = Object.fromEntries(["effect", "users", "looks", "test"].map((name) => [name, model.get(name)]));
-  const set = (changes) => {
-    Object.assign(state, changes);
-    show();
-  };
+  const set = setter(state, show);
   const listed = (name, key, say) => slider({
     name, min: 0, max: exported[key].length - 1, step: 1, say: (i) => say(exported[key][i]), pick: (i) => set({ [key]: exported[key][i] }),
   });

@@ -2,16 +2,15 @@
 // exported: {scores: [T], codes: [[code] x T]}; state: tau, k.
 import { assign, h } from "./dom.js";
 import { slider } from "./fields.js";
-import { frame, listed } from "./frame.js";
+import { frame, setter } from "./frame.js";
+import { softmax } from "./layers.js";
+import { listed } from "./words.js";
 
-export function render({ model, el }) {
+function render({ model, el }) {
   const { scores, codes } = model.get("exported");
   const state = { tau: model.get("tau"), k: model.get("k") };
   const order = [...scores.keys()].sort((a, b) => scores[a] - scores[b] || a - b); // ascending, ties: the later is larger
-  const set = (changes) => {
-    Object.assign(state, changes);
-    show();
-  };
+  const set = setter(state, show);
   const tau = slider({
     name: "τ, temperature", min: 0.05, max: 2, step: 0.05, say: (value) => value.toFixed(2), pick: (value) => set({ tau: value }),
   });
@@ -49,13 +48,6 @@ export function render({ model, el }) {
       + `events. By p as by s the order is ${order.join(" < ")}. ${took}`);
   }
   show();
-}
-
-function softmax(logits) {
-  const largest = Math.max(...logits);
-  const powers = logits.map((one) => Math.exp(one - largest));
-  const sum = powers.reduce((a, b) => a + b);
-  return powers.map((power) => power / sum);
 }
 
 export default { render };

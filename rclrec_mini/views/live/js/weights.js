@@ -6,7 +6,7 @@ const VALUE = new Uint8Array(128);
 [...DIGITS].forEach((digit, i) => { VALUE[digit.charCodeAt(0)] = i; });
 
 // The bytes of a base85 text (Python's b85encode): five digits are four bytes, a shorter end one byte less than digits.
-export function bytes(text) {
+function bytes(text) {
   const groups = Math.ceil(text.length / 5);
   const view = new DataView(new ArrayBuffer(4 * groups));
   for (let group = 0; group < groups; group++) {
