@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from reading_logs import run
 
 from rclrec_mini.data import engines
 from rclrec_mini.data import prepare as module
 from rclrec_mini.data.engines import check_spark
-from rclrec_mini.data.prepare import prepare
 from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
 from rclrec_mini.data.prepared import read_table
 from rclrec_mini.data.schema import ITEMS, PREPARED
@@ -73,10 +73,6 @@ def reviews(path: Path, source: str, events: list[Event]) -> Path:
     )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def run(source: str, *log: Path, out: Path, **options) -> dict:
-    return prepare(PrepareConfig(source=source, log=log, out=out, threads=1, **options), progress=False)
 
 
 def twin(events: list[Event], *, distinct: bool = True, funnel: bool = False, **filters) -> tuple[list[tuple], dict]:

@@ -7,7 +7,7 @@ import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rclrec_mini.data import raw_files
@@ -63,11 +63,7 @@ LINES = {
     "milliseconds": "1411052591999",
     "iso": "2014-09-18T15:03:11.5+08:00",
 }
-SETTINGS = {
-    "max_examples": 11,
-    "deadline": None,
-    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-}
+few = settings(max_examples=11)
 
 
 def header(layout: Layout) -> str:
@@ -196,7 +192,7 @@ ALMOST = st.one_of(
 )
 
 
-@settings(**SETTINGS)
+@few
 @given(texts=st.lists(ALMOST, min_size=1, max_size=67))
 def test_parse_and_fits_agree(engine, texts):
     layouts = LAYOUTS | OF_JSON
@@ -218,7 +214,7 @@ ACTIONS = st.integers(0, 3)
 EVENTS = st.lists(st.tuples(IDS, IDS, ACTIONS, TIMES), min_size=1, max_size=37)
 
 
-@settings(**SETTINGS)
+@few
 @given(events=EVENTS)
 def test_random_rec_tmall_log(engine, tmp_path, events):
     names = ["click", "collect", "cart", "alipay"]
@@ -227,7 +223,7 @@ def test_random_rec_tmall_log(engine, tmp_path, events):
     assert [tuple(row.values()) for row in found] == [(i, u, b, int(t.timestamp()), False) for u, i, b, t in events]
 
 
-@settings(**SETTINGS)
+@few
 @given(events=EVENTS)
 def test_random_rec_tmall_sample(engine, tmp_path, events):
     names = ["click", "collect", "cart", "alipay"]
@@ -239,7 +235,7 @@ def test_random_rec_tmall_sample(engine, tmp_path, events):
     ]
 
 
-@settings(**SETTINGS)
+@few
 @given(events=st.lists(st.tuples(IDS, IDS, ACTIONS, TIMES, IDS, IDS, st.none() | IDS), min_size=1, max_size=31))
 def test_random_ijcai15_log(engine, tmp_path, events):
     events = [(u, i, b, t.replace(year=2016), *rest) for u, i, b, t, *rest in events if (t.month, t.day) != (2, 29)]
@@ -259,7 +255,7 @@ def test_random_ijcai15_log(engine, tmp_path, events):
         ) == (expected)
 
 
-@settings(**SETTINGS)
+@few
 @given(events=EVENTS, parquet=st.booleans())
 def test_random_table(engine, tmp_path, events, parquet):
     columns = {
@@ -281,7 +277,7 @@ def test_random_table(engine, tmp_path, events, parquet):
 TITLES = st.text(st.characters(exclude_characters="\0\1\n\r", exclude_categories=["Cs"]), max_size=23)
 
 
-@settings(**SETTINGS)
+@few
 @given(items=st.lists(st.tuples(IDS, TITLES, st.booleans()), min_size=1, max_size=29))
 def test_random_products_with_any_characters_in_their_titles(engine, tmp_path, items):
     lines = [f"{i}\x01{title}\x01\x01{'5-7' if known else ''}\x01\x01s3" for i, title, known in items]

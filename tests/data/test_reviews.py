@@ -6,27 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading_logs import damage, read, run
 
 from rclrec_mini.data import json_lines
-from rclrec_mini.data.engines import DuckDB
-from rclrec_mini.data.prepare import prepare
-from rclrec_mini.data.prepare_config import PrepareConfig
 from rclrec_mini.data.prepared import data_hash, read_table
-from rclrec_mini.data.raw_logs import read_kept
 from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.data.sequences import Sequences, split_last_purchase, split_of, split_temporal
-from rclrec_mini.data.sources import SOURCES
 from rclrec_mini.files import InputError, read_json, write_json
 
 AMAZON = {"reviewerID": "A1", "asin": "B1", "unixReviewTime": 1411052400, "overall": 4.0, "verified": True}
 YELP = {"review_id": "r1", "user_id": "u1", "business_id": "b1", "date": "2014-09-18 15:03:11", "stars": 4}
 LINE = {"amazon2018": AMAZON, "yelp": YELP}
-SETTINGS = {
-    "deadline": None,
-    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-}
 
 
 def write(path: Path, rows: list[dict | bytes]) -> Path:
@@ -34,17 +26,6 @@ def write(path: Path, rows: list[dict | bytes]) -> Path:
     lines = b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
     path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
     return path
-
-
-def run(source: str, log: Path, **options) -> dict:
-    options = {"out": log.with_name("out"), "threads": 1, "overwrite": True, **options}
-    return prepare(PrepareConfig(source=source, log=(log,), **options), progress=False)
-
-
-def read(engine: DuckDB, source: str, log: Path) -> list[tuple]:
-    inputs = SOURCES[source](PrepareConfig(source=source, log=(log,), out=log.with_name("out")), log.parent)
-    table = read_kept(engine, inputs.log).order_by("row").select("user", "item", "behavior", "timestamp")
-    return [tuple(row.values()) for batch in engine.batches(table) for row in batch.to_pylist()]
 
 
 def items_of(folder: Path) -> dict[str, dict]:
@@ -186,7 +167,7 @@ IDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]),
 REVIEWS = st.lists(st.tuples(IDS, IDS, st.integers(0, 4 * 10**9)), min_size=1, max_size=13)
 
 
-@settings(max_examples=23, **SETTINGS)
+@settings(max_examples=23)
 @given(reviews=REVIEWS, ascii_only=st.booleans(), end=st.sampled_from(["\n", "\r\n", " \n"]))
 def test_reviews_come_back_equal(engine, tmp_path, reviews, ascii_only, end):
     rows = [{"unixReviewTime": t, "asin": i, "other": [{"a": t}], "reviewerID": u} for u, i, t in reviews]
@@ -207,41 +188,16 @@ def plain(log: Path) -> list[tuple]:
     return found
 
 
-MUTANTS = st.sampled_from(
-    [
-        b",",
-        b'"',
-        b"\n",
-        b"\n\n",
-        b"\r",
-        b"\t",
-        b"\0",
-        b"\xff",
-        b"-",
-        b"x",
-        b"7",
-        b".",
-        b" ",
-        b"",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b":",
-    ]
-    + [b"null", b"\\", b"\\ud800", "é".encode(), b"\xef\xbb\xbf"]
-)
+JSON_PIECES = (b"{", b"}", b"[", b"]", b":", b"null", b"\\", b"\\ud800")
 
 
-@settings(max_examples=101, **SETTINGS)
+@settings(max_examples=101)
 @given(data=st.data(), n=st.integers(1, 2))
 def test_damaged_reviews_are_read_right_or_refused(engine, tmp_path, data, n):
     rows = [("A7", "B5", 1411052400), ("é", "B\n", 0), ("A7", "10", 1411052400)]
     log = write(tmp_path / "log.json", [{"reviewerID": u, "asin": i, "unixReviewTime": t} for u, i, t in rows])
     for _ in range(n):
-        text = log.read_bytes()
-        at, width = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 2))
-        log.write_bytes(text[:at] + data.draw(MUTANTS) + text[at + width :])
+        damage(data, log, *JSON_PIECES)
     try:
         found = read(engine, "amazon2018", log)
     except InputError as error:
@@ -264,7 +220,7 @@ def core(pairs: list[tuple[int, int]], k: int) -> list[tuple[int, int]]:
         pairs = [(user, item) for user, item in pairs if low not in (("user", user), ("item", item))]
 
 
-@settings(max_examples=13, **SETTINGS)
+@settings(max_examples=13)
 @given(pairs=st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=23, max_size=61), k=st.integers(2, 5))
 def test_a_k_core_against_brute_force(tmp_path, pairs, k):
     rows = [AMAZON | {"reviewerID": u, "asin": i, "unixReviewTime": n} for n, (u, i) in enumerate(pairs)]

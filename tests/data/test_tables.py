@@ -12,43 +12,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+import reading_logs
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading_logs import damage, read
 
-from rclrec_mini.data.engines import DuckDB
-from rclrec_mini.data.prepare import prepare
-from rclrec_mini.data.prepare_config import PrepareConfig
 from rclrec_mini.data.prepared import read_table
-from rclrec_mini.data.raw_logs import read_kept
 from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.data.sources import SOURCES
 from rclrec_mini.data.sources.userbehavior import FIRST, LAST
 from rclrec_mini.files import InputError, read_json
 
 HEADER = ("user", "item", "behavior", "timestamp")
-SETTINGS = {
-    "deadline": None,
-    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-}
-
-
-def config(log: Path, source: str = "table", **options) -> PrepareConfig:
-    return PrepareConfig(source=source, log=(log,), out=log.with_name("out"), threads=1, **options)
-
-
-def read(engine: DuckDB, log: Path, source: str = "table", **options) -> list[tuple]:
-    """The rows (user, item, behavior, timestamp) of a log."""
-    inputs = SOURCES[source](config(log, source, **options), log.parent)
-    table = read_kept(engine, inputs.log)
-    batches = engine.batches(table.order_by("row").select(*HEADER))
-    return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
 
 
 def run(log: Path, source: str = "table", **options) -> tuple[dict, Path]:
     """The manifest of a prepared log, and its folder."""
-    out = log.with_name(f"{log.name}.out")
-    options = {"source": source, "log": (log,), "out": out, "threads": 1, "overwrite": True, **options}
-    return prepare(PrepareConfig(**options), progress=False), out
+    return reading_logs.run(source, log, **options), log.with_name("out")
 
 
 def refusal(log: Path, source: str = "table", **options) -> str:
@@ -115,7 +95,7 @@ CLOCKS = {
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=11, **SETTINGS)
+@settings(max_examples=11)
 @given(rows=ROWS, clock=st.sampled_from(list(CLOCKS)))
 def test_rows_come_back_equal(engine, tmp_path, form, rows, clock):
     text = [(user, item, behavior, CLOCKS[clock](time)) for user, item, behavior, time in rows]
@@ -125,20 +105,20 @@ def test_rows_come_back_equal(engine, tmp_path, form, rows, clock):
     for old in sorted(folder.rglob("*"), reverse=True):
         old.rmdir() if old.is_dir() else old.unlink()
     folder.mkdir(exist_ok=True)
-    assert read(engine, FORMATS[form](folder, text)) == expected
+    assert read(engine, "table", FORMATS[form](folder, text)) == expected
 
 
 PLAIN = st.text(st.characters(exclude_characters="\0\t\r\n\ufeff", exclude_categories=["Cs"]), min_size=1, max_size=7)
 
 
-@settings(max_examples=11, **SETTINGS)
+@settings(max_examples=11)
 @given(rows=st.lists(st.tuples(PLAIN, PLAIN, st.integers(0, 10**9)), min_size=1, max_size=13))
 def test_recbole_rows_come_back_equal(engine, tmp_path, rows):
     lines = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
     lines += [f"{user}\t{item}\t5\t{time}.0" for user, item, time in rows]
     log = tmp_path / "log.inter"
     log.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-    found = read(engine, log, "recbole", behaviors=("*=purchase",))
+    found = read(engine, "recbole", log, behaviors=("*=purchase",))
     assert found == [(user, item, 3, time) for user, item, time in rows]
 
 
@@ -163,7 +143,7 @@ def test_times_of_parquet(engine, tmp_path):
             values = raw.cast("date32" if kind == "date32" else pa.timestamp(unit, zone or None))
         columns = {"user": [7.0], "item": pa.array(["a"]).dictionary_encode(), "behavior": [3], "timestamp": values}
         pq.write_table(pa.table(columns), tmp_path / "log.parquet")
-        assert read(engine, tmp_path / "log.parquet") == [("7", "a", 3, expected)], kind
+        assert read(engine, "table", tmp_path / "log.parquet") == [("7", "a", 3, expected)], kind
 
 
 # Damaged files: read as plain Python reads them, or refused in one line that names the file.
@@ -183,22 +163,16 @@ def twin(path: Path) -> list[tuple]:
     return found
 
 
-MUTANTS = st.sampled_from([b",", b'"', b"\n", b"\r", b"\r\n", b"\t", b"\0", b"\xff", b"-", b"x", b"7", b".", b" ", b"",
-                           b"\n\n", b',"', b'",', "é".encode(), b"\xef\xbb\xbf"])  # fmt: skip
-
-
 @pytest.mark.parametrize("quoting", [csv.QUOTE_NONE, csv.QUOTE_ALL])
-@settings(max_examples=67, **SETTINGS)
+@settings(max_examples=67)
 @given(data=st.data(), n=st.integers(1, 2))
 def test_a_damaged_csv_is_read_right_or_refused(engine, tmp_path, quoting, data, n):
     rows = [("7", "i5", "cart", "1411052591"), ("u", "10", "purchase", "1411052592"), ("7", "é", "0", "1411052593")]
     log = write_csv(tmp_path / "log.csv", rows, quoting=quoting)
     for _ in range(n):
-        text = log.read_bytes()
-        at, width = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 2))
-        log.write_bytes(text[:at] + data.draw(MUTANTS) + text[at + width :])
+        damage(data, log, b"\r\n", b',"', b'",')
     try:
-        found = read(engine, log)
+        found = read(engine, "table", log)
     except InputError as error:
         assert str(error).startswith(f"{log}: ") and "\n" not in str(error)
         assert "engine" not in str(error)
@@ -206,7 +180,7 @@ def test_a_damaged_csv_is_read_right_or_refused(engine, tmp_path, quoting, data,
         assert found == twin(log)
 
 
-@settings(max_examples=67, **SETTINGS)
+@settings(max_examples=67)
 @given(data=st.data(), truncate=st.booleans())
 def test_a_damaged_parquet_is_read_or_refused(engine, tmp_path, data, truncate):
     rows = [(str(i % 7), f"i{i % 5}", BEHAVIORS[i % 4], str(1411052591 + i)) for i in range(53)]
@@ -216,7 +190,7 @@ def test_a_damaged_parquet_is_read_or_refused(engine, tmp_path, data, truncate):
     flipped = bytes([whole[at] ^ data.draw(st.integers(1, 255))])
     log.write_bytes(whole[:at] if truncate else whole[:at] + flipped + whole[at + 1 :])
     try:
-        assert len(read(engine, log)) > 0
+        assert len(read(engine, "table", log)) > 0
     except InputError as error:
         assert str(error).startswith(f"{log}: ") and "\n" not in str(error)
 
@@ -239,7 +213,7 @@ def test_only_one_of_several_files_has_quotes(engine, tmp_path):
     folder.mkdir()
     write_csv(folder / "a.csv", [("x", "7", "cart", "5")])
     write_csv(folder / "b.csv", [("y,z", "7", "cart", "6")])
-    assert read(engine, folder) == [("x", "7", 2, 5), ("y,z", "7", 2, 6)]
+    assert read(engine, "table", folder) == [("x", "7", 2, 5), ("y,z", "7", 2, 6)]
 
 
 def test_line_ends_inside_lines_are_refused_and_mixed_ones_read(engine, tmp_path):
@@ -249,7 +223,7 @@ def test_line_ends_inside_lines_are_refused_and_mixed_ones_read(engine, tmp_path
     assert "line 999: found quotes or line ends that do not match, expected CSV" in refusal(log)
     for end in (b"\n", b"\r\n"):
         log.write_bytes(b"user,item,behavior,timestamp" + end + b"u,7,cart,5\r\nu,7,cart,6\n")
-        assert read(engine, log) == [("u", "7", 2, 5), ("u", "7", 2, 6)]
+        assert read(engine, "table", log) == [("u", "7", 2, 5), ("u", "7", 2, 6)]
 
 
 # Names of columns and behaviours.
@@ -285,9 +259,9 @@ def test_behaviors_that_nobody_mapped_are_listed(shop):
 def test_one_behavior_for_all_or_for_the_rest(engine, shop):
     behaviors = {"*=purchase": [3, 3, 3], "view=click,*=purchase": [0, 3, 3]}
     for flag, expected in behaviors.items():
-        assert [row[2] for row in read(engine, shop, columns=NAMES, behaviors=(flag,))] == expected
+        assert [row[2] for row in read(engine, "table", shop, columns=NAMES, behaviors=(flag,))] == expected
     none = (*NAMES[:1], "timestamp=ts")
-    assert [row[2] for row in read(engine, shop, columns=none, behaviors=("*=purchase",))] == [3, 3, 3]
+    assert [row[2] for row in read(engine, "table", shop, columns=none, behaviors=("*=purchase",))] == [3, 3, 3]
     found = refusal(shop, columns=none)
     assert found.endswith("--columns behavior=NAME names another, --behaviors '*=purchase' does without")
     assert "column behavior is missing, found ,uid,User,sku" in found
@@ -425,7 +399,7 @@ def test_a_zip_of_one_table(engine, tmp_path):
     log = write_csv(tmp_path / "log.csv", [("x", "7", "cart", "5")])
     with zipfile.ZipFile(tmp_path / "log.ZIP", "w") as archive:
         archive.write(log, "inside/log.csv")
-    assert read(engine, tmp_path / "log.ZIP") == [("x", "7", 2, 5)]
+    assert read(engine, "table", tmp_path / "log.ZIP") == [("x", "7", 2, 5)]
     with zipfile.ZipFile(tmp_path / "log.ZIP", "a") as archive:
         archive.write(log, "inside/other.csv")
     assert refusal(tmp_path / "log.ZIP").endswith("log.ZIP: found 2 files, expected one")
