@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from reading_logs import run
 
-from rclrec_mini.data.prepare import PrepareConfig, prepare
 from rclrec_mini.data.raw_writers import (
     AMAZON_META,
     AMAZON_REVIEWS,
@@ -116,7 +116,7 @@ def test_prepare_gives_the_shop_back(tmp_path: Path, events: list[Event], format
     names = REC_TMALL_LOGS if format == "rec-tmall" else ("user_log_format1.csv",)
     items = tmp_path / "raw" / REC_TMALL_PRODUCT if format == "rec-tmall" else None
     log = tuple(tmp_path / "raw" / name for name in names)
-    prepare(PrepareConfig(source=format, log=log, items=items, out=tmp_path / "data", threads=1), progress=False)
+    run(format, *log, items=items, out=tmp_path / "data")
     read = Sequences.load(tmp_path / "data")
     raw_id = pq.read_table(tmp_path / "data" / "items.parquet")["raw_id"].to_pylist()
     user = read.user_of(range(len(read)))
@@ -129,7 +129,7 @@ def test_reviews_are_the_purchases(tmp_path: Path, events: list[Event], items: l
     written = write_raw(TINY, tmp_path / "raw", format=format)
     assert written["files"] == sorted(name for name in NAMES[format])
     log, meta = (tmp_path / "raw" / name for name in NAMES[format])
-    prepare(PrepareConfig(source=format, log=(log,), items=meta, out=tmp_path / "data", threads=1), progress=False)
+    run(format, log, items=meta, out=tmp_path / "data")
     read = Sequences.load(tmp_path / "data")
     known = pq.read_table(tmp_path / "data" / "items.parquet").to_pylist()
     raw_user = pq.read_table(tmp_path / "data" / "users.parquet")["raw_id"].to_pylist()

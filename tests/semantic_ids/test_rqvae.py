@@ -12,14 +12,6 @@ CODES = ResidualKMeansConfig(levels=3, codes=13, seed=1)
 SHORT = RQVAEConfig(latent=7, hidden=31, steps=200, batch_size=127, reset_every=20)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_it_learns_and_does_not_collapse(clustered) -> None:
     vectors = clustered(503, 11, seed=0)
     short = rqvae(vectors, replace(SHORT, steps=20), CODES, progress=False)
