@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from rclrec_mini.data.shop_config import preset as shop_preset
-from rclrec_mini.data.simulate import write_prepared
 from rclrec_mini.evaluation.ranking import best_items, catalog_of
 from rclrec_mini.experiments import studies
 from rclrec_mini.experiments.materials import Materials
@@ -20,7 +18,6 @@ from rclrec_mini.experiments.studies import sized_to
 from rclrec_mini.experiments.tables import COMPARED, rows_of, told
 from rclrec_mini.files import InputError
 from rclrec_mini.models.recommender import Pretraining
-from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.training.schedule import TrainConfig
 
 TRAINING = TrainConfig(batch_size=13, max_steps=3, evaluate_every=2, accelerator="cpu")
@@ -28,19 +25,8 @@ each_method = pytest.mark.parametrize("method", METHODS)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """data, ids"""
-    root = tmp_path_factory.mktemp("methods")
-    manifest = write_prepared(shop_preset("tiny", users=61), root / "data")
-    shuffle = torch.randperm(11**3, generator=torch.Generator().manual_seed(0))
-    codes = torch.cartesian_prod(*[torch.arange(11)] * 3)[shuffle]
-    Catalog(codes[: manifest["counts"]["items"]], n_codes=11, data_hash=manifest["content_hash"]).save(root / "ids")
-    return root / "data", root / "ids"
-
-
-@pytest.fixture(scope="module")
 def materials(folders):
-    return Materials.load(*folders)
+    return Materials.load(*folders[:2])
 
 
 def config_of(method, materials):
@@ -64,7 +50,7 @@ def test_with_many_items_those_that_score_them_sample(method, materials, monkeyp
 
 @each_method
 def test_a_method_trains_saves_loads_and_is_evaluated(method, folders, tmp_path):
-    data, ids = folders
+    data, ids, _ = folders
     config = config_of(method, Materials.load(data, ids))
     trained = run_experiment(config, data, ids, tmp_path / "run", progress=False)
     loaded, found, _ = load_run(tmp_path / "run", data)
