@@ -16,15 +16,9 @@ import mutations
 import oracle
 import pyarrow as pa
 import pyarrow.parquet as pq
-from verdicts import ACCEPTED, REFUSED, WrongError, call, check_contents, check_refusal
+from verdicts import ACCEPTED, WrongError, call, check_contents, check_refusal
 
 START = 1_511_600_000  # in the nine days of UserBehavior
-WORDS = {
-    "rec-tmall": ("click", "collect", "cart", "alipay"),
-    "ijcai15": ("0", "3", "1", "2"),
-    "userbehavior": ("pv", "fav", "cart", "buy"),
-    "table": oracle.NAMES,
-}
 
 
 def events(rng: random.Random) -> list[tuple[int, int, int, int]]:
@@ -42,7 +36,7 @@ def events(rng: random.Random) -> list[tuple[int, int, int, int]]:
 
 
 def rec_tmall(rng: random.Random) -> str:
-    words, sample = WORDS["rec-tmall"], rng.random() < 0.3
+    words, sample = oracle.WORDS["rec-tmall"], rng.random() < 0.3
     rows = ["item_id,user_id,action,vtime"] if sample else []
     for user, item, behavior, seconds in events(rng):
         time = datetime.fromtimestamp(seconds, UTC)
@@ -56,15 +50,16 @@ def rec_tmall(rng: random.Random) -> str:
 
 def ijcai15(rng: random.Random) -> str:
     rows = ["user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type"]
+    words = oracle.WORDS["ijcai15"]
     for user, item, behavior, seconds in events(rng):
         day = f"{datetime.fromtimestamp(seconds, UTC):%m%d}"
         brand = rng.choice(["", f"{item % 7}", f"{item % 7}.0"])
-        rows.append(f"{user},{item},{item % 3},{rng.choice([item % 5, 17])},{brand},{day},{WORDS['ijcai15'][behavior]}")
+        rows.append(f"{user},{item},{item % 3},{rng.choice([item % 5, 17])},{brand},{day},{words[behavior]}")
     return "\n".join(rows) + "\n"
 
 
 def userbehavior(rng: random.Random) -> str:
-    words = WORDS["userbehavior"]
+    words = oracle.WORDS["userbehavior"]
     rows = [(user, item, item % 3, words[behavior], seconds) for user, item, behavior, seconds in events(rng)]
     return "".join(",".join(map(str, row)) + "\n" for row in rows)
 
@@ -280,6 +275,3 @@ def time_of(value: Any, first: Any) -> int:
     if isinstance(value, date):
         return time_of(datetime(value.year, value.month, value.day, tzinfo=UTC), None)
     return oracle.time_of(as_text(value), as_text(first))
-
-
-__all__ = ["REFUSED", "gzip_case", "parquet_case", "text_case", "zip_case"]

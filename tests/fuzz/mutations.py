@@ -166,7 +166,3 @@ OF_TEXT = (
     *(repeat_line, drop_line, shuffle_lines, add_line, swap_fields, drop_field, add_field, repeat_field),
     *(quote_field, quote_field, other_value, other_value, other_value, other_value, other_case),
 )
-
-
-def unchanged(rng: random.Random, data: bytes) -> bytes:
-    return data

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,11 @@ LARGEST = 2**63 - 1
 NINE_DAYS = range(1_511_539_200, 1_512_316_800)  # of UserBehavior
 LAST_SECOND = 253_402_300_799
 NAMES = ("click", "favorite", "cart", "purchase")
+WORDS = {  # of each source for the same
+    "rec-tmall": ("click", "collect", "cart", "alipay"),
+    "ijcai15": ("0", "3", "1", "2"),
+    "userbehavior": ("pv", "fav", "cart", "buy"),
+}
 
 
 class NoLogError(Exception):
@@ -46,12 +51,9 @@ def natural(text: str, prefix: str = "") -> int:
     return value
 
 
-def word(words: dict[str, int]) -> Callable[[str], int]:
-    def behavior(text: str) -> int:
-        expect(text in words, f"no behaviour: {text!r}")
-        return words[text]
-
-    return behavior
+def place(text: str, words: tuple[str, ...]) -> int:
+    expect(text in words, f"no behaviour: {text!r}")
+    return words.index(text)
 
 
 def moment(text: str, pattern: str, form: str) -> int:
@@ -64,13 +66,17 @@ def moment(text: str, pattern: str, form: str) -> int:
     return seconds
 
 
-def lines_of(data: bytes) -> list[str]:
-    """Lines without their ends, which must all be alike: LF or CR LF."""
+def text_of(data: bytes) -> str:
     expect(b"\0" not in data, "a NUL byte")
     try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise NoLogError("not UTF-8") from None
+
+
+def lines_of(data: bytes) -> list[str]:
+    """Lines without their ends, which must all be alike: LF or CR LF."""
+    text = text_of(data)
     end = "\r\n" if text.split("\n")[0].endswith("\r") and "\n" in text else "\n"
     lines = text.removesuffix(end).split(end)
     expect(all(lines), "an empty line")
@@ -80,11 +86,7 @@ def lines_of(data: bytes) -> list[str]:
 
 def quoted_rows(data: bytes, delimiter: str) -> list[list[str]]:
     """Fields of text whose fields may stand in quotes, as RFC 4180 has it."""
-    expect(b"\0" not in data, "a NUL byte")
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError:
-        raise NoLogError("not UTF-8") from None
+    text = text_of(data)
     rows: list[list[str]] = [[]]
     at, ends = 0, set()
     field = re.compile(rf'"((?:[^"]|"")*)"|([^"{delimiter}\r\n][^{delimiter}\r\n]*)?')
@@ -129,7 +131,6 @@ def positional(lines: list[str], delimiter: str, names: tuple[str, ...]) -> list
 
 def rec_tmall(data: bytes) -> Log:
     lines = lines_of(data)
-    behavior = word({"click": 0, "collect": 1, "cart": 2, "alipay": 3})
     names = ("item_id", "user_id", "action", "vtime")
     sample = lines[0].startswith("item_id,")
     if sample:
@@ -142,7 +143,7 @@ def rec_tmall(data: bytes) -> Log:
         (
             natural(row["user_id"], "u"),
             natural(row["item_id"], "i" if sample else ""),
-            behavior(row["action"]),
+            place(row["action"], WORDS["rec-tmall"]),
             moment(row["vtime"], *time),
         )
         for row in rows
@@ -153,12 +154,11 @@ def rec_tmall(data: bytes) -> Log:
 def ijcai15(data: bytes, year: int = 2014) -> Log:
     names = ("user_id", "item_id", "cat_id", "seller_id", "brand_id", "time_stamp", "action_type")
     rows = columns_of([line.split(",") for line in lines_of(data)], names)
-    behavior = word({"0": 0, "1": 2, "2": 3, "3": 1})
     events, items = [], {}
     for row in rows:
         user, item = natural(row["user_id"]), natural(row["item_id"])
         time = moment(f"{year}{row['time_stamp']}", r"\d{8}", "%Y%m%d")
-        events.append((user, item, behavior(row["action_type"]), time))
+        events.append((user, item, place(row["action_type"], WORDS["ijcai15"]), time))
         brand = row["brand_id"]
         expect(re.fullmatch(r"([0-9]+(\.0)?)?", brand) is not None, f"brand {brand!r}")
         brand = brand.removesuffix(".0")
@@ -170,11 +170,10 @@ def ijcai15(data: bytes, year: int = 2014) -> Log:
 
 def userbehavior(data: bytes) -> Log:
     rows = positional(lines_of(data), ",", ("user", "item", "category", "behavior", "timestamp"))
-    behavior = word({"pv": 0, "fav": 1, "cart": 2, "buy": 3})
     events, items = [], {}
     for row in rows:
         user, item, category = (natural(row[name]) for name in ("user", "item", "category"))
-        event = (user, item, behavior(row["behavior"]), number(row["timestamp"]))
+        event = (user, item, place(row["behavior"], WORDS["userbehavior"]), number(row["timestamp"]))
         if event[3] in NINE_DAYS:
             events.append(event)
             smallest(items, item, {"category": category})
@@ -242,11 +241,11 @@ def table(data: bytes) -> Log:
 
 
 def of_rows(rows: list[dict[str, str]], times: list[int], *, distinct: bool = True) -> Log:
-    behavior = word({str(name): index for index, text in enumerate(NAMES) for name in (text, index)})
+    words = (*NAMES, *"0123")  # by name or number
     events, items = [], {}
     for row, time in zip(rows, times, strict=True):
         expect(row["user"] != "" and row["item"] != "", "no id")
-        events.append((row["user"], row["item"], behavior(row["behavior"]), time))
+        events.append((row["user"], row["item"], place(row["behavior"], words) % 4, time))
         if row.get("category"):
             known = items.setdefault(row["item"], {"category": row["category"]})
             expect(known["category"] == row["category"], f"two categories of {row['item']}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import shutil
 import signal
 import traceback
 from collections.abc import Iterator
@@ -65,7 +64,3 @@ def check_contents(folder: Path, expected: set[str]) -> None:
     left = {path.name for path in folder.iterdir()} - expected
     if left:
         raise WrongError(f"left behind: {sorted(left)}")
-
-
-def fresh_copy(source: Path, target: Path) -> Path:
-    return Path(shutil.copytree(source, target))
