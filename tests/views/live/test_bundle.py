@@ -1,7 +1,6 @@
 """Modules become one text that says the same; what cannot be bundled is refused by name."""
 
 import json
-import subprocess
 
 import pytest
 import questions
@@ -22,7 +21,7 @@ def test_the_bundled_engine_gives_the_same_answers(node, models, materials, tmp_
     assert all(len(answer["with"]["top"]) == 10 for answer in found)
 
 
-def test_a_module_is_there_once_and_keeps_its_names(node, tmp_path):
+def test_a_module_is_there_once_and_keeps_its_names(node_says, tmp_path):
     (tmp_path / "base.js").write_text("let calls = 0;\nexport function count() {\n  return ++calls;\n}\n")
     (tmp_path / "left.js").write_text('import { count } from "./base.js";\nexport const one = () => count();\n')
     (tmp_path / "right-hand.js").write_text(
@@ -34,9 +33,7 @@ def test_a_module_is_there_once_and_keeps_its_names(node, tmp_path):
     )
     (tmp_path / "bundled.mjs").write_text(bundle("top", folder=tmp_path))
     script = "import top from './bundled.mjs'; console.log(JSON.stringify(top))"
-    command = [node, "--input-type=module", "--eval", script]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {"calls": 2, "count": 7}
+    assert node_says(script, cwd=tmp_path) == {"calls": 2, "count": 7}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What an export holds: the users of the test split, and weights that are what they were."""
 
 import json
-import subprocess
 from itertools import accumulate
 
 import pytest
@@ -57,7 +56,7 @@ def test_items_have_the_attributes_of_the_data(exported, materials):
     assert exported["simulated"] is True and exported["behaviors"] == ["click", "favorite", "cart", "purchase"]
 
 
-def test_the_page_reads_the_weights_that_the_models_have(node, exported, models, tmp_path):
+def test_the_page_reads_the_weights_that_the_models_have(node_says, exported, models, tmp_path):
     write_export(tmp_path / "live.json", exported)
     script = f"""
         import {{ readFileSync }} from "node:fs";
@@ -66,9 +65,7 @@ def test_the_page_reads_the_weights_that_the_models_have(node, exported, models,
         const read = ([name, {{ tensors }}]) => [name, Object.entries(arrays(tensors)).map(([n, a]) => [n, [...a]])];
         process.stdout.write(JSON.stringify(models.map(read)));
     """
-    command = [node, "--input-type=module", "--eval", script]
-    found = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
-    for name, tensors in found:
+    for name, tensors in node_says(script, cwd=tmp_path):
         model, tensors = models[name], dict(tensors)
         wanted = {key: value for key, value in model.state_dict().items() if key in tensors}
         users = torch.tensor([person["user"] for person in exported["users"]])
@@ -93,12 +90,11 @@ def test_text_cannot_end_the_script_that_it_stands_in(exported, tmp_path):
     assert json.loads((tmp_path / "live.json").read_text())["items"] == items
 
 
-def test_a_script_sets_a_global_and_is_the_same(node, exported, tmp_path):
+def test_a_script_sets_a_global_and_is_the_same(node_says, exported, tmp_path):
     write_export(tmp_path / "live.js", exported)
     write_export(tmp_path / "live.json", exported)
-    script = "require('./live.js'); console.log(JSON.stringify(globalThis.rclrecExport))"
-    done = subprocess.run([node, "--eval", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == json.loads((tmp_path / "live.json").read_text())
+    found = node_says("await import('./live.js'); console.log(JSON.stringify(globalThis.rclrecExport))", cwd=tmp_path)
+    assert found == json.loads((tmp_path / "live.json").read_text())
 
 
 def test_models_that_cannot_be_exported(models, materials):

@@ -3,11 +3,10 @@
 import copy
 import itertools
 import json
-import subprocess
 
 import pytest
 import torch
-from test_small_views import MARKUP, numbers, said, slide, timed
+from every_view import MARKUP, EveryView, numbers, said, slide, timed
 
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.files import InputError
@@ -37,13 +36,11 @@ def by_library(items: list[int], target: int, on: dict[str, bool]) -> tuple[torc
     return total[0], advantages(total, one, std=on["std"]).value[0]
 
 
-def test_javascript_and_the_library_say_the_same(node):
+def test_javascript_and_the_library_say_the_same(node_says):
     groups = [(list(range(20, 20 + n)), target) for n, target in ((16, 20), (16, 35), (16, 99), (7, 23), (2, 21))]
     asked = [{"items": items, "target": target, **on} for items, target in groups for on in EVERY]
-    command = [node, "--input-type=module", "-e", SCRIPT, str(JS / "group_rewards.js"), json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for question, answer in zip(asked, json.loads(done.stdout), strict=True):
+    found = node_says(SCRIPT, JS / "group_rewards.js", json.dumps(asked))
+    for question, answer in zip(asked, found, strict=True):
         total, value = by_library(question["items"], question["target"], question)
         assert answer["total"] == pytest.approx(total.tolist(), abs=1e-6)
         if answer["advantages"] is None:
@@ -85,7 +82,9 @@ def test_two_policies_are_compared(policies, batch, materials):
 
 
 @pytest.mark.slow
-class TestInThePage:
+class TestInThePage(EveryView):
+    sentence = "advantages of the 11 beams"
+
     def test_it_shows_what_the_library_says(self, open_file, file, policies, batch, materials):
         page = open_file(file)
         assert page.get_by_label("history").input_value() == "2"  # the first that holds the purchase
@@ -120,21 +119,3 @@ class TestInThePage:
             page.keyboard.press("Tab")  # the gate has nothing to do
         page.keyboard.press("End")
         assert "5 of 5" in page.locator(".rl-view").inner_text()
-
-    def test_markup_is_text(self, open_file, file):
-        page = open_file(file)
-        assert page.evaluate("globalThis.taken") is None and page.locator(".rl-view b[onclick]").count() == 0
-        assert MARKUP in page.locator(".rl-view").inner_text()
-
-    def test_without_scripts_there_is_a_picture_and_a_sentence(self, open_file, file):
-        page = open_file(file, java_script_enabled=False)
-        assert page.locator("figure img").bounding_box()["height"] > 100
-        assert "advantages of the 11 beams" in page.locator("figure img").get_attribute("alt")
-        assert page.locator(".rl-missed").is_visible()
-
-    def test_it_fits_a_phone_and_all_that_can_be_moved_has_a_name(self, open_file, file):
-        page = open_file(file, width=375)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 375
-        assert page.get_by_role("group", name="A group before and after training").count() == 1
-        names = page.locator("input").evaluate_all("all => all.map((e) => e.labels[0].innerText)")
-        assert names == ["rule", "ranking", "gate", "divide by std", "history"]

@@ -1,11 +1,10 @@
 """The live view of a running test: JavaScript against the library, and as a reader meets it in Chromium."""
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
-from test_small_views import numbers, said, slide, timed
+from every_view import EveryView, numbers, said, slide, timed
 
 from rclrec_mini.files import InputError
 from rclrec_mini.online.sequential import mixture
@@ -33,12 +32,9 @@ ASKED = [
 ]
 
 
-def test_javascript_and_the_library_say_the_same(node):
+def test_javascript_and_the_library_say_the_same(node_says):
     settings = {"cv": CV, "days": DAYS, "tests": TESTS, "seed": SEED, "ratio": mixture(1.0) ** 2, "asked": ASKED}
-    command = [node, "--input-type=module", "-e", SCRIPT, str(JS / "running_test.js"), json.dumps(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = node_says(SCRIPT, JS / "running_test.js", json.dumps(settings))
     np.testing.assert_allclose(found["walks"], day_noise().cumsum(axis=1), atol=1e-11)
     for question, answer in zip(ASKED, found["answers"], strict=True):
         expected = running(**question, cv=CV)
@@ -74,7 +70,12 @@ def file(tmp_path_factory):
 
 
 @pytest.mark.slow
-class TestInThePage:
+class TestInThePage(EveryView):
+    sentence = "14 looks"
+
+    def shows_titles(self, file):
+        return False
+
     def test_it_shows_what_the_library_says(self, open_file, file):
         page = open_file(file)
         for question in ({"effect": 0.02, "users": 3_000, "looks": 14, "test": 5}, *ASKED):
@@ -111,16 +112,3 @@ class TestInThePage:
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Home")
         assert page.get_by_role("slider", name="looks").get_attribute("aria-valuetext") == "1 look in 28 days"
-
-    def test_without_scripts_there_is_a_picture_and_a_sentence(self, open_file, file):
-        page = open_file(file, java_script_enabled=False)
-        assert page.locator("figure img").bounding_box()["height"] > 100
-        assert "14 looks" in page.locator("figure img").get_attribute("alt")
-        assert page.locator(".rl-missed").is_visible()
-
-    def test_it_fits_a_phone_and_all_that_can_be_moved_has_a_name(self, open_file, file):
-        page = open_file(file, width=375)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 375
-        assert page.get_by_role("group", name="A running test").count() == 1
-        names = page.locator("input").evaluate_all("all => all.map((e) => e.labels[0].innerText)")
-        assert names == ["true effect", "users a day and arm", "looks", "test"]

@@ -1,19 +1,18 @@
 """The small views as a reader meets them: opened from a file in Chromium with the network off, compared with Python."""
 
 import itertools
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from every_view import MARKUP, EveryView, numbers, said, slide, timed
 
 from rclrec_mini.data.relevance import Relevance, relevance
 from rclrec_mini.data.schema import ITEMS
 from rclrec_mini.files import InputError
 from rclrec_mini.views import explorables
 
-MARKUP = "<b onclick=alert(1)>a</b></script><script>globalThis.taken=1</script>"
 LEVELS = 3
 
 
@@ -87,34 +86,6 @@ def files(views, tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def visit(open_file, files):
     return lambda name, **options: open_file(files[name], **options)
-
-
-def slide(page, label: str, value: float) -> None:
-    page.get_by_role("slider", name=label, exact=True).fill(str(value))
-
-
-def said(page) -> str:
-    return page.locator(".rl-said").inner_text()
-
-
-def numbers(page, query: str, name: str) -> list[float]:
-    return page.locator(query).evaluate_all("(all, name) => all.map((e) => Number(e.dataset[name]))", name)
-
-
-def timed(page, slider: str) -> None:
-    """Print how long a step of a slider takes, layout included."""
-    steps = page.evaluate(
-        """(query) => Array.from({ length: 21 }, (_, i) => {
-          const slider = document.querySelector(query);
-          const start = performance.now();
-          slider.stepUp(i % 2 ? 1 : -1);
-          slider.dispatchEvent(new Event("input", { bubbles: true }));
-          document.body.offsetHeight;
-          return performance.now() - start;
-        })""",
-        slider,
-    )
-    print(f"\na step of the slider: median {sorted(steps)[10]:.1f} ms, largest {max(steps):.1f} ms")
 
 
 class TestInPython:
@@ -372,29 +343,11 @@ class TestKnobs:
         assert said(page).startswith("b 7: the count reaches 70.0")
 
 
-NAMES = ("beam_search", "temperature", "pointer", "codebook", "relevance", "knobs")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-class TestEach:
-    def test_markup_is_text(self, visit, name):
-        page = visit(name)
-        assert page.evaluate("globalThis.taken") is None and page.locator(".rl-view b[onclick]").count() == 0
-        assert (MARKUP in page.locator(".rl-view").inner_text()) == (name in ("pointer", "codebook", "knobs"))
+class TestEach(EveryView):
+    @pytest.fixture(params=["beam_search", "temperature", "pointer", "codebook", "relevance", "knobs"])
+    def file(self, files, request) -> Path:
+        return files[request.param]
 
-    def test_without_scripts_there_is_a_picture_and_a_sentence(self, visit, name):
-        page = visit(name, java_script_enabled=False)
-        image = page.locator("figure img")
-        assert image.bounding_box()["height"] > 100 and image.get_attribute("alt")
-        assert page.locator(".rl-missed").is_visible()
-
-    def test_it_fits_a_phone_and_all_that_can_be_moved_has_a_name(self, visit, name):
-        start = time.perf_counter()
-        page = visit(name, width=375)
-        print(f"\n{name} shown after {time.perf_counter() - start:.2f} s")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 375
-        assert page.locator("[role=group][aria-label]").count() == 1 and said(page)
-        nameless = page.evaluate("""() => [...document.querySelectorAll("button, input, select")]
-          .filter((e) => !(e.innerText?.trim() || e.ariaLabel || e.labels?.length)).map((e) => e.outerHTML)""")
-        assert nameless == []
+    def shows_titles(self, file):
+        return file.stem in ("pointer", "codebook", "knobs")
