@@ -154,16 +154,23 @@ def text_like(header: str, name: str, pattern: str, expected: str, *, group: int
 
 def whole_number(header: str, name: str, *, expected: str) -> Column:
     """An integer, also as `2661.0`, or none."""
-    pattern = r"([0-9]+)(?:\.0)?"
+    return _number(header, name, r"([0-9]+)(?:\.0)?", 0, MAX_ID, expected, empty=True)
 
-    def parse(value: ir.StringValue) -> ir.IntegerValue:
-        return value.re_extract(_whole(pattern), 1).try_cast("int64")
 
-    def fits(value: str) -> bool:
-        match = re.fullmatch(pattern, value)
-        return match is not None and int(match[1]) <= MAX_ID
+def _number(
+    header: str, name: str, pattern: str, low: int, high: int, expected: str, *, unit: int = 1, empty: bool = False
+) -> Column:
+    """The integer low..high in the first group of `pattern`, in whole units."""
 
-    return Column(header, name, parse, fits, expected, empty=True)
+    def parse(text: ir.StringValue) -> ir.IntegerValue:
+        number = text.re_extract(_whole(pattern), 1).try_cast("int64")
+        return _only_if(number.between(low, high), (number // unit).cast("int64"))
+
+    def fits(text: str) -> bool:
+        match = re.fullmatch(pattern, text)
+        return match is not None and low <= int(match[1]) <= high
+
+    return Column(header, name, parse, fits, expected, empty=empty)
 
 
 def price(header: str) -> Column:
@@ -250,26 +257,14 @@ def day(header: str, year: int) -> Column:
 def seconds(header: str) -> Column:
     """Seconds since 1970, UTC; a fraction is cut off."""
     expected = f"seconds UTC, 0..{MAX_SECONDS}, as in the first row"
-    return _number(header, low=0, high=MAX_SECONDS, unit=1, expected=expected)
+    return _number(header, "timestamp", NUMBER, 0, MAX_SECONDS, expected)
 
 
 def milliseconds(header: str) -> Column:
     """Milliseconds since 1970, UTC, from 1978 on: what is smaller are seconds."""
     low, high = MAX_SECONDS + 1, 1000 * MAX_SECONDS + 999
     expected = f"milliseconds UTC, {low}..{high}, as in the first row"
-    return _number(header, low=low, high=high, unit=1000, expected=expected)
-
-
-def _number(header: str, *, low: int, high: int, unit: int, expected: str) -> Column:
-    def parse(text: ir.StringValue) -> ir.IntegerValue:
-        number = text.re_extract(_whole(NUMBER), 1).try_cast("int64")
-        return _only_if(number.between(low, high), (number // unit).cast("int64"))
-
-    def fits(text: str) -> bool:
-        match = re.fullmatch(NUMBER, text)
-        return match is not None and low <= int(match[1]) <= high
-
-    return Column(header, "timestamp", parse, fits, expected)
+    return _number(header, "timestamp", NUMBER, low, high, expected, unit=1000)
 
 
 def iso_8601(header: str) -> Column:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rclrec_mini.experiments.tables import METRICS
@@ -10,6 +10,11 @@ from rclrec_mini.experiments.tables import METRICS
 
 def percent(estimate: Mapping[str, float]) -> str:
     return f"{100 * estimate['mean']:.1f} [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
+
+
+def line_of(cells: Iterable[str]) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -34,7 +39,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "minutes",
     ]
     paper = ["R@5", "R@10", "N@5", "N@10"] if result["paper"] else []
-    lines.append("| " + " | ".join(header + [f"paper {name}" for name in paper]) + " |")
+    lines.append(line_of(header + [f"paper {name}" for name in paper]))
     lines.append("|---" * (len(header) + len(paper)) + "|")
     for name, row in {**result["rows"], **result["naive"]}.items():
         cells = [name, *(percent(row[metric]) for metric in METRICS), versus(row.get("against"))]
@@ -44,7 +49,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         else:
             cells += ["", "", ""]
         cells += [f"{row['paper'][m]:.2f}" if "paper" in row else "" for m in METRICS] if paper else []
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(line_of(cells))
     if result["paper"]:
         lines += ["", f"The columns of the paper are from {result['paper']}: other data, so compare order, not size."]
     lines += ["", *origins(result), *seen(result), *curves(result), *journeys(result), *groups(result)]
@@ -98,7 +103,7 @@ def seen(result: Mapping[str, Any]) -> list[str]:
             for among in targets
             for metric in ("recall@10", "ndcg@10")
         ]
-        lines.append("| " + " | ".join([name, *cells, ", ".join(row.get("told", ()))]) + " |")
+        lines.append(line_of([name, *cells, ", ".join(row.get("told", ()))]))
     return [*lines, ""]
 
 
@@ -119,7 +124,7 @@ def curves(result: Mapping[str, Any]) -> list[str]:
         cells = [f"{100 * p['ndcg@10']:.1f} ({p['minutes']:.1f} min)" for p in (*budgets, end, best)]
         rising = "yes" if max(first, key=lambda p: p["ndcg@10"]) is end else "no"
         entropy = ", ".join(f"{layer:.2f}" for layer in row.get("attention_entropy", ()))
-        lines.append("| " + " | ".join([name, *cells, rising, entropy]) + " |")
+        lines.append(line_of([name, *cells, rising, entropy]))
     return [*lines, ""]
 
 
@@ -142,7 +147,7 @@ def journeys(result: Mapping[str, Any]) -> list[str]:
         cells = [name, *(percent(row["journey"][part]) for part in ("precision", "recall"))]
         cells += [f"{100 * log['hinge_active']:.0f}" if "hinge_active" in log else ""]
         cells += ["" if norm is None else f"{norm:.3f}" for norm in gradients]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(line_of(cells))
     return [*lines, ""]
 
 
@@ -155,7 +160,7 @@ def groups(result: Mapping[str, Any]) -> list[str]:
         lines.append("|---" * (1 + len(names)) + "|")
         for name, row in rows.items():
             cells = [percent(row["groups"][title][group]["estimate"]) for group in names]
-            lines.append("| " + " | ".join([name, *cells]) + " |")
+            lines.append(line_of([name, *cells]))
         lines.append("")
     return lines
 

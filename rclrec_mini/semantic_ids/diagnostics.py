@@ -14,7 +14,7 @@ def diagnostics(
     quantization: Quantization,
     codes: Tensor,
     collisions: Collisions,
-    category: np.ndarray | None = None,
+    category: np.ndarray,
     *,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def diagnostics(
         quantization: what the quantiser gave.
         codes: (N, L) unique codes, as in the catalogue.
         collisions: what `unique_codes` counted.
-        category: (N,) int, -1 where unknown; None, or all unknown, leaves both purities None.
+        category: (N,) int, -1 where unknown; all unknown leaves both purities None.
         seed: of the shuffle.
     """
     n_codes = quantization.codebooks.shape[1]
@@ -65,13 +65,13 @@ def perplexity(count: np.ndarray) -> float:
 
 
 def prefix_purity(
-    prefix: np.ndarray, category: np.ndarray | None, *, seed: int = 0
+    prefix: np.ndarray, category: np.ndarray, *, seed: int = 0
 ) -> tuple[float, float] | tuple[None, None]:
     """The share of items that are of the commonest category of their prefix, and the same with shuffled categories:
     (N,), (N,) -> two shares. Items of category -1 are left out."""
-    if category is None or not (category >= 0).any():
-        return None, None
     known = category >= 0
+    if not known.any():
+        return None, None
     prefix, category = prefix[known], category[known]
     return _purity(prefix, category), _purity(prefix, np.random.default_rng(seed).permutation(category))
 

@@ -32,9 +32,8 @@ def test_rows_by_hand() -> None:
 
 
 def test_without_categories() -> None:
-    for category in (None, np.full(4, -1)):
-        rows = diagnostics(QUANTIZATION, CODES, Collisions(0, 0, (0, 0)), category)
-        assert [row["purity"] for row in rows] == [None, None]
+    rows = diagnostics(QUANTIZATION, CODES, Collisions(0, 0, (0, 0)), np.full(4, -1))
+    assert [row["purity"] for row in rows] == [None, None]
 
 
 def test_perplexity() -> None:
@@ -50,12 +49,12 @@ def test_purity_equals_a_loop() -> None:
     assert prefix_purity(prefix, category)[0] == pytest.approx(agree / known.sum())
 
 
-@pytest.mark.parametrize("category", [None, np.array([7, 7, 3, 3])])
-def test_figure(category: np.ndarray | None) -> None:
+@pytest.mark.parametrize(("category", "lines"), [(np.full(4, -1), 0), (np.array([7, 7, 3, 3]), 2)])
+def test_figure(category: np.ndarray, lines: int) -> None:
     rows = diagnostics(QUANTIZATION, CODES, Collisions(0, 0, (0, 0)), category)
     figure = figures.semantic_ids(rows, n_codes=3)
     error, use, purity = figure.axes
     assert error.lines[0].get_ydata().tolist() == [0.5, 0.25]
     assert use.lines[0].get_ydata().tolist() == [2, 3]
-    assert len(purity.lines) == (0 if category is None else 2)
+    assert len(purity.lines) == lines
     plt.close(figure)
