@@ -202,7 +202,7 @@ def of_runs(
             for seed, run in runs.items()
         },
     }
-    for key, folder in (("search", study.out / "search" / row.method), ("search_two", study.row_folder(name))):
+    for key, folder in (("search", study.search_folder(row.method)), ("search_two", study.row_folder(name))):
         if (folder / "search.json").exists():
             found[key] = read_json(folder / "search.json")
     entropies = [run["attention_entropy"] for run in runs.values() if "attention_entropy" in run]

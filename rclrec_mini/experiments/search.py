@@ -20,7 +20,6 @@ from rclrec_mini.experiments.jobs import Job, read_result
 from rclrec_mini.experiments.run import ExperimentConfig
 from rclrec_mini.files import read_json, write_json
 from rclrec_mini.records import read_record
-from rclrec_mini.training.schedule import total_steps
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,6 @@ def at_point(config: ExperimentConfig, lr: float, dropout: float) -> ExperimentC
     inside = getattr(config.model, "backbone", None)
     change = {"backbone": replace(inside, dropout=dropout)} if inside else {"dropout": dropout}
     return replace(config.with_model(**change), pretrain=replace(config.pretrain, lr=lr))
-
-
-def trial(
-    folder: Path, config: ExperimentConfig, search: Search, n_samples: int, lr: float, dropout: float, **inputs: Path
-) -> Job:
-    """A short stage one, in a folder of `folder`, which has the method's name.
-
-    Args:
-        n_samples: training samples, which say how many steps a whole stage one takes.
-        inputs: data and ids.
-    """
-    steps = max(1, round(total_steps(n_samples, config.pretrain) * search.share))
-    short = replace(config.pretrain, max_steps=steps, evaluate_every=steps)
-    return Job(
-        f"{folder.name}, lr {lr:g}, dropout {dropout:g}", folder / f"lr{lr}-dropout{dropout}",
-        at_point(replace(config, seed=search.seed, pretrain=short), lr, dropout), ranks=False, **inputs,
-    )  # fmt: skip
 
 
 def best_of(points: Iterable[Mapping[str, Any]], monitor: str) -> Mapping[str, Any]:

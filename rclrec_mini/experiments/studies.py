@@ -32,21 +32,12 @@ from rclrec_mini.experiments.materials import balanced_ids, simulated
 from rclrec_mini.experiments.methods import METHODS, method_name
 from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.run import ExperimentConfig, describe, for_stage_one
-from rclrec_mini.experiments.search import (
-    SEARCHES,
-    Search,
-    at_point,
-    best_of,
-    chosen,
-    of_first,
-    of_second,
-    record,
-    trial,
-)
+from rclrec_mini.experiments.search import SEARCHES, Search, at_point, best_of, chosen, of_first, of_second, record
 from rclrec_mini.experiments.tables import COMPARED, JUDGE, Row, rows_of
 from rclrec_mini.files import InputError, file_name, write_json
 from rclrec_mini.records import read_record
 from rclrec_mini.semantic_ids.catalog import Catalog
+from rclrec_mini.training.schedule import total_steps
 
 MANY_ITEMS, NEGATIVES = 20_000, 4096  # with more items a softmax over all of them is sampled by as many
 
@@ -93,10 +84,22 @@ class Study:
 
     def config(self, row: Row, seed: int) -> ExperimentConfig:
         """The config of a row after the search of stage one."""
-        config, best = self.configs[row.method], chosen(self.out / "search" / row.method)
+        config, best = self.configs[row.method], chosen(self.search_folder(row.method))
         if best:
             config = at_point(config, best["lr"], best["dropout"])
         return replace(config.with_model(**row.changes), seed=seed)
+
+    def search_folder(self, method: str) -> Path:
+        return self.out / "search" / method
+
+    def trial(self, method: str, lr: float, dropout: float) -> Job:
+        """A short stage one of a method at a point of the search."""
+        config, samples = self.configs[method], len(load_materials(self.data, self.ids).split.train)
+        steps = max(1, round(total_steps(samples, config.pretrain) * self.search.share))
+        short = replace(config.pretrain, max_steps=steps, evaluate_every=steps)
+        config = at_point(replace(config, seed=self.search.seed, pretrain=short), lr, dropout)
+        name, folder = f"{method}, lr {lr:g}, dropout {dropout:g}", self.search_folder(method)
+        return Job(name, folder / f"lr{lr}-dropout{dropout}", config, self.data, self.ids, ranks=False)
 
     def stage_one(self, config: ExperimentConfig) -> Path:
         """The folder of stage one, the same for all rows that agree on it."""
@@ -209,22 +212,16 @@ def stage_one_job(study: Study, config: ExperimentConfig) -> Job:
 
 def search_stage_one(study: Study, methods: Iterable[str], workers: int, threads: int) -> None:
     """Two rounds of trials, all methods side by side: learning rates, then dropouts at the best of them."""
-    search, samples = study.search, len(load_materials(study.data, study.ids).split.train)
-    folders = {name: study.out / "search" / name for name in methods}
-
-    def tried(name: str, points: Iterable[tuple[float, float]]) -> list[Job]:
-        inputs = {"data": study.data, "ids": study.ids}
-        return [trial(folders[name], study.configs[name], search, samples, *point, **inputs) for point in points]
-
-    rates = {name: tried(name, [(lr, search.dropout[0]) for lr in search.lr]) for name in folders}
+    search = study.search
+    rates = {name: [study.trial(name, lr, search.dropout[0]) for lr in search.lr] for name in methods}
     run_jobs(list(chain(*rates.values())), "search, learning rates", workers, threads)
     trials = {}
     for name, jobs in rates.items():
         best = best_of(map(of_first, jobs), study.configs[name].pretrain.monitor)
-        trials[name] = jobs + tried(name, [(best["lr"], dropout) for dropout in search.dropout[1:]])
+        trials[name] = jobs + [study.trial(name, best["lr"], dropout) for dropout in search.dropout[1:]]
     run_jobs(list(chain(*trials.values())), "search, dropout", workers, threads)
     for name, jobs in trials.items():
-        record(folders[name], [of_first(job) for job in jobs], study.configs[name].pretrain.monitor)
+        record(study.search_folder(name), [of_first(job) for job in jobs], study.configs[name].pretrain.monitor)
 
 
 def search_stage_two(study: Study, rows: Mapping[str, Row], workers: int, threads: int, rates: Iterable[float]) -> None:
