@@ -15,10 +15,11 @@ def sequences() -> Sequences:
     rng = np.random.default_rng(0)
     lengths = rng.integers(2, 37, USERS)
     n = int(lengths.sum())
+    gap = np.floor(10 ** np.random.default_rng(4).uniform(-1, 6, n))  # seconds to weeks, sometimes nothing
     return Sequences(
         item=rng.integers(0, ITEMS, n).astype(np.int32),
         behavior=rng.integers(0, 4, n).astype(np.int8),
-        timestamp=np.arange(n),
+        timestamp=np.cumsum(gap).astype(np.int64),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         n_items=ITEMS,
     )

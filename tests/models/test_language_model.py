@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from samples import fit
 from torch.testing import assert_close
 
 from rclrec_mini.data.sequences import Sequences
@@ -142,12 +143,8 @@ def test_padding_changes_nothing(model, sequences, catalog):
 
 
 def test_it_learns_a_few_histories_and_from_rewards(model, batch, catalog):
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(60):
-        model(batch)["loss"].backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    assert model(batch)["loss"] < 0.05
+    assert fit(model, batch, steps=60, lr=1e-2)["loss"] < 0.05
+    model.zero_grad()
     assert torch.equal(beam_search(model.eval(), batch, catalog, beams=4, k=1)[0][:, 0].clone(), batch.target_item)
     stage = ReRe(policy=model, catalog=catalog, config=ReReConfig(group=4))
     logs = stage(batch)

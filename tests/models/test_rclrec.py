@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from samples import fit
 from torch.testing import assert_close
 
 from rclrec_mini.models.curriculum import RCPM, RandomK, RecentK, user_profiles
@@ -157,12 +158,7 @@ def test_learns_a_tiny_batch_by_heart(name, backbone, sequences, codes):
     model = RCLRec(backbone=backbone, codes=codes, selector=selectors[name])
     rows = np.setdiff1d(np.arange(len(sequences)), sequences.offsets)[:6]
     batch = sequences.batch(rows, 23)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    for _ in range(200):
-        optimizer.zero_grad()
-        model(batch)["loss"].backward()
-        optimizer.step()
-    assert model(batch)["target_nll"] < 0.05
+    assert fit(model, batch, steps=200, lr=1e-2)["target_nll"] < 0.05
 
 
 def test_start_uses_the_selected_prefix(model, batch):

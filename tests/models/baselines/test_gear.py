@@ -4,22 +4,15 @@ import copy
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
+from samples import best, fit, only
 from torch import nn
 from torch.testing import assert_close
 
 from rclrec_mini.models.baselines.gear import GEAR, GEARConfig, Layer, alternate, time_bias
 
 CONFIG = GEARConfig(d=26, heads=2, layers=3, dropout=0.0, max_history=23)
-
-
-@pytest.fixture
-def sequences(sequences):
-    """Seconds to weeks between events, sometimes nothing."""
-    gap = np.floor(10 ** np.random.default_rng(4).uniform(-1, 6, len(sequences)))
-    return dataclasses.replace(sequences, timestamp=np.cumsum(gap).astype(np.int64))
 
 
 @pytest.fixture
@@ -30,15 +23,6 @@ def model():
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
     return model
-
-
-def only(batch, i: int):
-    """Sample i without its padding."""
-    one = dataclasses.replace(batch, **{f.name: getattr(batch, f.name)[i : i + 1] for f in dataclasses.fields(batch)})
-    keep = one.mask[0]
-    return dataclasses.replace(
-        one, **{name: getattr(one, name)[:, keep] for name in ("item", "behavior", "timestamp", "mask")}
-    )
 
 
 def torch_layer(layer: Layer) -> nn.TransformerEncoderLayer:
@@ -205,12 +189,6 @@ def test_a_tiny_batch_is_learned_by_heart(batch, sequences):
     torch.manual_seed(8)
     batch = sequences.batch(batch.row[:11].numpy(), 23)
     model = GEAR(config=dataclasses.replace(CONFIG, layers=2), n_items=53)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for step in range(160):
-        logs = model.pretraining(batch) if step < 40 else model(batch)
-        optimizer.zero_grad()
-        logs["loss"].backward()
-        optimizer.step()
-    vectors, bias = model.items()
-    best = (model.query(batch) @ vectors.T + bias).argmax(1)
-    assert logs["loss"] < 0.1 and (best == batch.target_item).all()
+    fit(model, batch, steps=40, lr=3e-3, stage=model.pretraining)
+    logs = fit(model, batch, steps=120, lr=3e-3)
+    assert logs["loss"] < 0.1 and (best(model, batch) == batch.target_item).all()

@@ -3,21 +3,14 @@
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
+from samples import best, fit, only
 from torch.testing import assert_close
 
 from rclrec_mini.models.baselines.hstu import HSTU, HSTUConfig, HSTULayer, time_bucket
 
 CONFIG = HSTUConfig(d=26, heads=2, layers=3, dropout=0.0, max_history=23)
-
-
-@pytest.fixture
-def sequences(sequences):
-    """Seconds to weeks between events, sometimes nothing."""
-    gap = np.floor(10 ** np.random.default_rng(4).uniform(-1, 6, len(sequences)))
-    return dataclasses.replace(sequences, timestamp=np.cumsum(gap).astype(np.int64))
 
 
 @pytest.fixture
@@ -67,15 +60,6 @@ def layer_by_loops(layer: HSTULayer, x: list[list[float]], timestamp: list[int],
         y = project(layer.out.weight, gated)
         out.append([a + b + c for a, b, c in zip(y, layer.out.bias.tolist(), x[i], strict=True)])
     return out, weights
-
-
-def only(batch, i: int):
-    """Sample i without its padding."""
-    one = dataclasses.replace(batch, **{f.name: getattr(batch, f.name)[i : i + 1] for f in dataclasses.fields(batch)})
-    keep = one.mask[0]
-    return dataclasses.replace(
-        one, **{name: getattr(one, name)[:, keep] for name in ("item", "behavior", "timestamp", "mask")}
-    )
 
 
 def test_buckets_by_hand():
@@ -207,12 +191,6 @@ def test_sampled_softmax_tends_to_the_full(model, batch):
 def test_a_tiny_batch_is_learned_by_heart(batch):
     torch.manual_seed(8)
     model = HSTU(config=CONFIG, n_items=53)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for step in range(150):
-        logs = model.pretraining(batch) if step < 50 else model(batch)
-        optimizer.zero_grad()
-        logs["loss"].backward()
-        optimizer.step()
-    vectors, bias = model.items()
-    best = (model.query(batch) @ vectors.T + bias).argmax(1)
-    assert logs["loss"] < 0.1 and (best == batch.target_item).all()
+    fit(model, batch, steps=50, lr=3e-3, stage=model.pretraining)
+    logs = fit(model, batch, steps=100, lr=3e-3)
+    assert logs["loss"] < 0.1 and (best(model, batch) == batch.target_item).all()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from generative import before, item_score, random_catalog, rows, widened
+from samples import before, fit, item_score, random_catalog, rows, widened
 from torch.testing import assert_close
 
 from rclrec_mini.data.sequences import Batch
@@ -263,17 +263,10 @@ def test_a_pointer_is_asked_for_the_item_alone(codes, batch):
 def test_learns_a_tiny_batch(model, batch):
     """And no weight is left without a gradient."""
     few = rows(batch, slice(0, 3))
-    optimizer = torch.optim.AdamW(model.train().parameters(), lr=5e-3)
-    history = []
-    for _ in range(60):
-        optimizer.zero_grad()
-        logs = model.pretraining(few)
-        logs["loss"].backward()
-        optimizer.step()
-        history.append((logs["target_nll"].item(), logs["behavior_nll"].item()))
-    of_item, of_behavior = zip(*history, strict=True)
-    assert of_item[0] > 1.5 and min(of_item) < 0.1
-    assert of_behavior[0] > 0.5 and min(of_behavior) < 0.2
+    first = model.train().pretraining(few)
+    last = fit(model, few, steps=60, lr=5e-3, stage=model.pretraining)
+    assert first["target_nll"] > 1.5 and last["target_nll"] < 0.1
+    assert first["behavior_nll"] > 0.5 and last["behavior_nll"] < 0.2
     assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from samples import best, fit
 
 from rclrec_mini.models.baselines.gaussians import Gaussian, distances, fuse, positive, product, root
 from rclrec_mini.models.baselines.pbat import PBAT, Groups, PBATConfig, last_of
@@ -173,11 +174,7 @@ def twin(model, user, item, behavior):
 @pytest.fixture
 def trained(model, batch):
     """Weights that are not at their start, so that no part is zero or one by chance."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(5):
-        optimizer.zero_grad()
-        model.pretraining(batch)["loss"].backward()
-        optimizer.step()
+    fit(model, batch, steps=5, lr=0.02, stage=model.pretraining)
     return model.eval().double()
 
 
@@ -346,10 +343,5 @@ def test_it_learns_to_repeat(batch):
     repeated = replace(batch, target_item=batch.item[:, -1])
     for negatives in (0, 29):  # with all other items in the loss, or some
         model = make(negatives=negatives, layers=1)
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-        for _ in range(25):
-            optimizer.zero_grad()
-            model(repeated)["loss"].backward()
-            optimizer.step()
-        vectors, bias = model.eval().items()
-        assert ((model.query(repeated) @ vectors.T + bias).argmax(1) == repeated.target_item).float().mean() > 0.5
+        fit(model, repeated, steps=25, lr=0.01)
+        assert (best(model.eval(), repeated) == repeated.target_item).float().mean() > 0.5

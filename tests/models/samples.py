@@ -1,9 +1,10 @@
-"""What the tests of generative methods share: samples cut by hand, and the slow twin of beam search."""
+"""What the tests of models share: samples cut by hand, a batch learned by heart, the slow twin of beam search."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -20,6 +21,12 @@ def rows(batch: Batch, index) -> Batch:
     return Batch(**{f.name: getattr(batch, f.name)[index] for f in fields(batch)})
 
 
+def only(batch: Batch, i: int) -> Batch:
+    """Sample i without its padding."""
+    one = rows(batch, slice(i, i + 1))
+    return replace(one, **{name: getattr(one, name)[:, one.mask[0]] for name in batch.history()._fields})
+
+
 def before(batch: Batch, t: int) -> Batch:
     """The samples whose target is event t of `batch.with_target()` and whose history is the events before it."""
     events = batch.with_target()
@@ -32,6 +39,23 @@ def widened(batch: Batch, columns: int) -> Batch:
     """The same samples behind more padding."""
     events = {name: getattr(batch, name) for name in batch.history()._fields}
     return replace(batch, **{name: nn.functional.pad(x, (columns, 0)) for name, x in events.items()})
+
+
+def fit(model: nn.Module, batch: Batch, *, steps: int, lr: float, stage: Callable | None = None) -> dict[str, Tensor]:
+    """Learn a batch, in stage two by default; what is logged before the last step."""
+    optimizer = torch.optim.Adam(model.parameters(), lr)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        logs = (stage or model)(batch)
+        logs["loss"].backward()
+        optimizer.step()
+    return logs
+
+
+def best(model: nn.Module, batch: Batch) -> Tensor:
+    """The item of each sample that a model which scores items puts first: (B,)"""
+    vectors, bias = model.items()
+    return (model.query(batch) @ vectors.T + bias).argmax(1)
 
 
 @torch.no_grad()
