@@ -162,15 +162,15 @@ def test_co_occurrence_is_symmetric_and_normalised(world):
     assert 0 < similarity.max() <= 2  # an event has one neighbour on either side
 
 
+def rankers(sequences, split):
+    popularity = Popularity.fit(sequences, split)
+    recent = most_recent(popularity=popularity)
+    return popularity, recent, Markov.fit(sequences, split), CoOccurrence.fit(sequences, split)
+
+
 def test_lists_are_distinct_and_full(world):
     sequences, split, rows = world
-    popularity = Popularity.fit(sequences, split)
-    for ranker in (
-        popularity,
-        most_recent(popularity=popularity),
-        Markov.fit(sequences, split),
-        CoOccurrence.fit(sequences, split),
-    ):
+    for ranker in rankers(sequences, split):
         items = ranker.rank(sequences, rows, 23)
         assert items.min() >= 0 and items.max() < 47
         assert all(len(set(row)) == 23 for row in items.tolist())
@@ -178,13 +178,7 @@ def test_lists_are_distinct_and_full(world):
 
 def test_no_rows(world):
     sequences, split, _ = world
-    popularity = Popularity.fit(sequences, split)
-    for ranker in (
-        popularity,
-        most_recent(popularity=popularity),
-        Markov.fit(sequences, split),
-        CoOccurrence.fit(sequences, split),
-    ):
+    for ranker in rankers(sequences, split):
         assert ranker.rank(sequences, np.zeros(0, np.int64), 5).shape == (0, 5)
 
 

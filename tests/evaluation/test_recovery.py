@@ -8,14 +8,16 @@ from rclrec_mini.models.baselines.hstu import HSTU, HSTUConfig
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
 
 
-class Looks(torch.nn.Module):
-    """Attends to each event as much as its item number says."""
-
+class Model(torch.nn.Module):
     max_history = 5
 
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(()))
+
+
+class Looks(Model):
+    """Attends to each event as much as its item number says."""
 
     def attention(self, batch):
         assert not torch.is_grad_enabled()
@@ -60,15 +62,9 @@ def test_attention_of_the_baselines_as_a_loop_ranks_it(method):
         assert found["recall"][i] == pytest.approx(hits / max(1, true.sum()), nan_ok=True)
 
 
-class Masked(torch.nn.Module):
+class Masked(Model):
     """Looks at all places alike in its first layer, at itself alone in the second, at itself and the newest event in
     one head of the third."""
-
-    max_history = 5
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(()))
 
     def masked_attention(self, batch):
         exists = torch.cat([batch.mask, torch.ones_like(batch.mask[:, :1])], dim=1).float()

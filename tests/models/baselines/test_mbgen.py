@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from samples import before, fit, item_score, random_catalog, rows, widened
+from generative import GenerativeMethod
+from samples import fit, rows
 from torch.testing import assert_close
 
 from rclrec_mini.data.sequences import Batch
-from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.baselines.mbgen import MBGen, MBGenConfig, RoutedFeedForward
 from rclrec_mini.models.curriculum import user_bucket
@@ -38,6 +38,11 @@ def build(codes, *, causal=True, layers=2, seed=3, pointer=False) -> MBGen:
 @pytest.fixture(params=[True, False], ids=["causal", "bidirectional"])
 def model(codes, request) -> MBGen:
     return build(codes, causal=request.param)
+
+
+class TestMBGen(GenerativeMethod):
+    build = staticmethod(build)
+    variants = ({}, {"pointer": True})
 
 
 def last_target(model: MBGen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,26 +139,6 @@ def test_behavior_first_then_the_item_given_it(model, batch):
         ]
 
 
-@pytest.mark.parametrize("pointer", [False, True])
-def test_every_event_at_once_equals_one_by_one(codes, batch, pointer):
-    """The loss of one causal pass is the mean of the losses of samples cut before each event."""
-    model = build(codes, pointer=pointer)
-    for sample in (0, 3, 7):
-        one = rows(batch, slice(sample, sample + 1))
-        first = int((~one.mask).sum()) + 1  # the second event: the first has only the user before it
-        logs = [model(before(one, t)) for t in range(first, one.mask.shape[1] + 1)]
-        assert len(logs) == one.mask.sum() > 1
-        found = model.pretraining(one)
-        for name in ("loss", "target_nll", "behavior_nll"):
-            assert_close(found[name], torch.stack([log[name] for log in logs]).mean())
-
-
-def test_bidirectional_pretraining_is_the_target_alone(codes, batch):
-    model = build(codes, causal=False)
-    assert not model.every_event and build(codes).every_event
-    assert_close(model.pretraining(batch), model(batch))
-
-
 def test_loss_is_cross_entropy_on_behavior_and_tokens(model, batch):
     of_behavior, of_item = last_target(model, batch)
     of_behavior = of_behavior.log_softmax(-1)[torch.arange(len(batch)), batch.target_behavior]
@@ -202,31 +187,10 @@ def test_eos_ends_the_bidirectional_history_alone(model, batch):
         assert differs(model.start(batch)[1], logits)
 
 
-def test_padding_changes_nothing(model, batch):
-    short = rows(batch, batch.mask.sum(1) <= 11)
-    narrow = replace(short, **{name: getattr(short, name)[:, -11:] for name in short.history()._fields})
-    wide = widened(narrow, HISTORY - 11)
-    noisy = replace(wide, item=wide.item.masked_fill(~wide.mask, 2), behavior=wide.behavior.masked_fill(~wide.mask, 3))
-    for other in (wide, noisy):
-        for stage in (model, model.pretraining):
-            assert_close(stage(other), stage(narrow))
-        assert_close(model.start(other)[1], model.start(narrow)[1])
-
-
 def test_a_sample_does_not_see_its_batch(model, batch):
     together = model.start(batch)[1]
     for i in (0, 7, 30):
         assert_close(model.start(rows(batch, slice(i, i + 1)))[1][0], together[i])
-
-
-def test_an_empty_history_is_the_user_alone(model, batch):
-    empty = replace(batch, mask=torch.zeros_like(batch.mask), target_behavior=torch.full_like(batch.target_behavior, 3))
-    first = model.start(empty)[1]
-    assert first.isfinite().all()
-    for user in batch.user.unique():
-        same = first[batch.user == user]
-        assert_close(same, same[:1].expand_as(same))
-    assert differs(first[batch.user == 0][0], first[batch.user == 1][0])
 
 
 def test_steps_equal_teacher_forcing(model, batch):
@@ -240,18 +204,6 @@ def test_steps_equal_teacher_forcing(model, batch):
     for beam, parent in enumerate(order):
         _, expected = last_target(model, replace(few, target_item=beams[parent].expand(5)))
         assert_close(torch.stack([first, second[:, parent], third[:, beam]], 1), expected)
-
-
-@pytest.mark.parametrize("pointer", [False, True])
-def test_wide_beam_ranks_by_likelihood(batch, pointer):
-    catalog = random_catalog(13, levels=LEVELS, n_codes=CODES)
-    model = build(catalog.codes, pointer=pointer)
-    few = rows(replace(batch, item=batch.item % 13, target_item=batch.target_item % 13), slice(0, 3))
-    items, scores = beam_search(model, few, catalog, beams=13, k=13)
-    for i in range(3):
-        expected = torch.tensor([item_score(model, rows(few, slice(i, i + 1)), item) for item in range(13)])
-        assert_close(scores[i], expected.sort(descending=True).values)
-        assert_close(expected[items[i]], scores[i])
 
 
 def test_a_pointer_is_asked_for_the_item_alone(codes, batch):

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from generative import GenerativeMethod
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import before, fit, item_score, random_catalog, rows, widened
+from samples import fit, rows
 from torch.testing import assert_close
 
-from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.models.backbone import BackboneConfig
 from rclrec_mini.models.baselines.tiger import TIGER, TIGERConfig, before_oldest, collision_catalog
 from rclrec_mini.models.curriculum import user_bucket, user_profiles
@@ -35,6 +35,11 @@ def build(codes, *, causal=True, flattened=False, buckets=5, seed=3) -> TIGER:
 @pytest.fixture(params=["causal", "bidirectional", "causal flattened", "bidirectional flattened"])
 def model(codes, request) -> TIGER:
     return build(codes, causal="causal" in request.param, flattened="flattened" in request.param)
+
+
+class TestTIGER(GenerativeMethod):
+    build = staticmethod(build)
+    variants = ({}, {"flattened": True})
 
 
 def test_user_token_stands_just_before_the_oldest_event():
@@ -67,31 +72,6 @@ def test_behaviors_are_not_seen(model, batch):
     assert model.backbone.behavior_embedding.weight.shape == (1, WIDTH)
 
 
-def test_padding_changes_nothing(model, batch):
-    short = rows(batch, batch.mask.sum(1) <= 11)
-    narrow = replace(short, **{name: getattr(short, name)[:, -11:] for name in short.history()._fields})
-    wide = widened(narrow, HISTORY - 11)
-    noisy = replace(wide, item=wide.item.masked_fill(~wide.mask, ITEMS - 1))
-    for other in (wide, noisy):
-        for stage in (model, model.pretraining):
-            assert_close(stage(other), stage(narrow))
-        assert_close(model.start(other)[1], model.start(narrow)[1])
-
-
-@pytest.mark.parametrize("flattened", [False, True])
-def test_every_event_at_once_equals_one_by_one(codes, batch, flattened):
-    """The loss of one causal pass is the mean of the losses of samples cut before each event."""
-    model = build(codes, flattened=flattened)
-    for sample in (0, 3, 7):
-        one = rows(batch, slice(sample, sample + 1))
-        first = int((~one.mask).sum()) + 1  # the second event: the first has only the user before it
-        losses = [model(before(one, t))["loss"] for t in range(first, one.mask.shape[1] + 1)]
-        assert len(losses) == one.mask.sum() > 1
-        found = model.pretraining(one)
-        assert_close(found["loss"], torch.stack(losses).mean())
-        assert_close(found["target_nll"], found["loss"] / LEVELS)
-
-
 def test_a_flattened_encoder_reads_the_tokens_of_each_event_in_turn(codes, batch, monkeypatch):
     model = build(codes, flattened=True)
     seen = {}
@@ -106,22 +86,6 @@ def test_a_flattened_encoder_reads_the_tokens_of_each_event_in_turn(codes, batch
     assert seen["x"].shape[1] == (batch.mask.shape[1] + 1) * LEVELS
 
 
-def test_bidirectional_pretraining_is_the_target_alone(codes, batch):
-    model = build(codes, causal=False)
-    assert not model.every_event and build(codes).every_event
-    assert_close(model.pretraining(batch), model(batch))
-
-
-def test_an_empty_history_is_the_user_alone(model, batch):
-    empty = replace(batch, mask=torch.zeros_like(batch.mask))
-    first = model.start(empty)[1]
-    assert first.isfinite().all()
-    for user in batch.user.unique():
-        same = first[batch.user == user]
-        assert_close(same, same[:1].expand_as(same))
-    assert not torch.allclose(first[batch.user == 0][0], first[batch.user == 1][0])
-
-
 def test_steps_equal_teacher_forcing(model, batch):
     """Beams reordered on the way give the likelihood that the loss is made of."""
     order, beams = torch.tensor([2, 0, 2]), torch.tensor([13, 29, 41])
@@ -134,17 +98,6 @@ def test_steps_equal_teacher_forcing(model, batch):
         item, logits = beams[parent].expand(5), (first, second[:, parent], third[:, beam])
         log_p = torch.stack(logits, 1).log_softmax(-1).gather(2, model.codes[item][..., None])  # (B, L, 1)
         assert_close(model(replace(few, target_item=item))["loss"], -log_p.sum((1, 2)).mean())
-
-
-def test_wide_beam_ranks_by_likelihood(batch):
-    catalog = random_catalog(13, levels=LEVELS, n_codes=CODES)
-    model = build(catalog.codes)
-    few = rows(replace(batch, item=batch.item % 13), slice(0, 3))
-    items, scores = beam_search(model, few, catalog, beams=13, k=13)
-    for i in range(3):
-        expected = torch.tensor([item_score(model, rows(few, slice(i, i + 1)), item) for item in range(13)])
-        assert_close(scores[i], expected.sort(descending=True).values)
-        assert_close(expected[items[i]], scores[i])
 
 
 def test_learns_a_tiny_batch(codes, batch):
