@@ -136,7 +136,7 @@ print(f"{first.steps} steps in {first.seconds:.0f} s")
 pd.DataFrame({"validation, in %": first.metrics}).T.mul(100).round(1)
 
 # %% mystnb={"image": {"alt": "Loss falling and validation NDCG rising over the steps of pre-training"}}
-from rclrec_mini.views import results
+from rclrec_mini.views import curricula, results
 
 results.training_curves(run)
 # %% [markdown]
@@ -339,7 +339,7 @@ with torch.inference_mode():
     )
 p = selection.scores.softmax(-1)[0].numpy()
 truth = journey_mask(materials.journey, batch)[0].numpy()
-results.curriculum(
+curricula.curriculum(
     p, batch.behavior[0].numpy(), selection.index[0].numpy(), truth
 )
 # %% [markdown]

@@ -406,13 +406,13 @@ assert sum(w.numel() for w in reader.parameters()) == 577
 # user of whom it has three events of four right, a little more than usual:
 
 # %% mystnb={"image": {"alt": "Relevance of 50 events before a purchase; four are circled as the curriculum, three of them marked as truly leading to it"}}
-from rclrec_mini.views import results
+from rclrec_mini.views import curricula
 
 seen_by = by(learned, test.mask)
 hits = truth.gather(1, seen_by.index).sum(1)
 user = (hits == 3).nonzero()[0].item()
 p = learned.masked_fill(~test.mask, float("-inf")).softmax(-1)
-results.curriculum(
+curricula.curriculum(
     p[user].numpy(),
     test.behavior[user].numpy(),
     seen_by.index[user].numpy(),
@@ -514,8 +514,6 @@ assert readers["mean"].astype(float).round(2).tolist() == [
 # pre-training, and prefix tokens weigh 0.1 in the loss). This, too, is one seed; the bands are over users.
 
 # %% mystnb={"image": {"alt": "Gain in Recall@10 by precision of the prefix: to the letter from -18 to +23 points, with repairs from -2 to +17; RCPM stands left of zero"}}
-from rclrec_mini.views import curricula
-
 starts = {
     name: [
         {"precision": row["precision"], **row["gain"]}

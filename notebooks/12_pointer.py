@@ -416,7 +416,7 @@ best = learned[user].topk(6).indices
 labels = [f"item {i}" + " (bought)" * (i == bought[user]) for i in best]
 
 # %% mystnb={"image": {"alt": "Left: p over 50 events, high on those of the bought item alone; right: that item has 0.9 of the pointer's mass, 0.2 of the count's"}}
-from rclrec_mini.views.pointing import pointed_at
+from rclrec_mini.views.curricula import pointed_at
 
 own = (batch.item[user] == bought[user]).numpy()
 pointed_at(

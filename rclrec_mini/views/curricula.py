@@ -1,4 +1,4 @@
-"""The book's figures of the curriculum, each a function from numbers to a matplotlib figure."""
+"""The book's figures of the curriculum and of the pointer, each a function from numbers to a matplotlib figure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,71 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from rclrec_mini.views.style import INK, colors, subplots
+from rclrec_mini.data.schema import BEHAVIORS
+from rclrec_mini.views.style import INK, MARKS, PALETTE, colors, subplots
+
+ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False, "columnspacing": 1, "handletextpad": 0.3}
+
+
+def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth: np.ndarray | None = None) -> Figure:
+    """The history of one user as RCPM sees it: how relevant it finds each event, and which it puts before the target.
+
+    Args:
+        p: relevance of each event (T,), oldest first.
+        behavior: behaviours (T,).
+        selected: places of the curriculum (k,).
+        truth: which events truly led to the purchase (T,), of a simulated shop.
+    """
+    figure, axis = subplots(figsize=(9, 2.8))
+    grey, blue, orange = INK, *colors(2)
+    ago = np.arange(len(p), 0, -1)
+    axis.vlines(ago, 0, p, color=[blue if t in set(selected) else grey for t in range(len(p))], linewidth=2)
+    for number, name in enumerate(BEHAVIORS):
+        at = behavior == number
+        axis.plot(ago[at], p[at], MARKS[number], color=grey, markersize=5, label=name)
+    axis.plot(ago[selected], p[selected], "o", color=blue, markersize=10, fillstyle="none", label="in the curriculum")
+    if truth is not None:
+        axis.plot(
+            ago[truth], np.zeros(truth.sum()), "|", color=orange, markersize=14, label="truly led to the purchase"
+        )
+    axis.set_xlim(len(p) + 1, 0)
+    axis.set_xlabel("events before the purchase")
+    axis.set_ylabel("relevance p")
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def pointed_at(
+    p: np.ndarray, behavior: np.ndarray, own: np.ndarray, items: dict[str, np.ndarray], labels: list[str]
+) -> Figure:
+    """The mass of each event on the left, and that of some items on the right.
+
+    Args:
+        p: the mass of each event (T,), oldest first.
+        behavior: their behaviours (T,).
+        own: which events are of the item that came (T,), drawn in orange.
+        items: under the name of each method the mass that it gives to some items (n,).
+        labels: the names of these items, n of them.
+    """
+    figure, (left, right) = subplots(1, 2, figsize=(9, 3.4), width_ratios=[3, 2])
+    blue, orange, *_ = PALETTE
+    ago, color = np.arange(len(p), 0, -1), np.where(own, orange, INK)
+    left.vlines(ago, 0, p, color=color)
+    for number, name in enumerate(BEHAVIORS):
+        here = behavior == number
+        left.scatter(ago[here], p[here], c=color[here], marker=MARKS[number])
+        left.plot([], [], MARKS[number], color=INK, label=name)
+    left.set(xlabel="events before the purchase", ylabel="$p_t$", xlim=(len(p) + 1, 0))
+    left.legend(**ABOVE, ncols=len(BEHAVIORS))
+    height = 0.76 / len(items)
+    for number, (name, values) in enumerate(items.items()):
+        place = np.arange(len(labels)) + (number - (len(items) - 1) / 2) * height
+        right.barh(place, values, height, color=(blue, INK, orange)[number], label=name)
+    right.set_yticks(range(len(labels)), labels)
+    right.invert_yaxis()
+    right.set(xlabel="share of the mass")
+    right.legend(**ABOVE, ncols=len(items))
+    return figure
 
 
 def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, float], *, metric: str) -> Figure:

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 
 from rclrec_mini.data.relevance import ATTRIBUTES, HISTORY, OTHER_USERS, OWN_SHUFFLED
 from rclrec_mini.data.schema import BEHAVIORS, PURCHASE
-from rclrec_mini.views.style import INK, PALETTE, colors, subplots
+from rclrec_mini.views.style import INK, MARKS, PALETTE, colors, subplots
 
-MARKS = "oDs*"  # of click, favorite, cart, purchase
 NOISE = -1
 
 

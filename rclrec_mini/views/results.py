@@ -8,9 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.files import InputError
-from rclrec_mini.views.figures import MARKS
 from rclrec_mini.views.style import FAINT, INK, PALETTE, colors, subplots
 
 
@@ -94,34 +92,6 @@ def metrics(rows: dict[str, dict[str, Any]], *, names: tuple[str, ...] = ("recal
         axis.grid(axis="y", alpha=0.3)
     axes[0, 0].set_yticks(place, list(rows))
     axes[0, 0].invert_yaxis()
-    return figure
-
-
-def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth: np.ndarray | None = None) -> Figure:
-    """The history of one user as RCPM sees it: how relevant it finds each event, and which it puts before the target.
-
-    Args:
-        p: relevance of each event (T,), oldest first.
-        behavior: behaviours (T,).
-        selected: places of the curriculum (k,).
-        truth: which events truly led to the purchase (T,), of a simulated shop.
-    """
-    figure, axis = subplots(figsize=(9, 2.8))
-    grey, blue, orange = INK, *colors(2)
-    ago = np.arange(len(p), 0, -1)
-    axis.vlines(ago, 0, p, color=[blue if t in set(selected) else grey for t in range(len(p))], linewidth=2)
-    for number, name in enumerate(BEHAVIORS):
-        at = behavior == number
-        axis.plot(ago[at], p[at], MARKS[number], color=grey, markersize=5, label=name)
-    axis.plot(ago[selected], p[selected], "o", color=blue, markersize=10, fillstyle="none", label="in the curriculum")
-    if truth is not None:
-        axis.plot(
-            ago[truth], np.zeros(truth.sum()), "|", color=orange, markersize=14, label="truly led to the purchase"
-        )
-    axis.set_xlim(len(p) + 1, 0)
-    axis.set_xlabel("events before the purchase")
-    axis.set_ylabel("relevance p")
-    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 PALETTE = ("#0a84c6", "#c77c02", "#029e73", "#d55e00", "#c46ab4", "#3a9bd9", "#a9744a")
 INK = "#7b7b7b"  # text, axes: 4.2 to 1 on both
 FAINT = "#7b7b7b55"  # grids, and what stands behind
+MARKS = "oDs*"  # of click, favorite, cart, purchase
 
 STYLE = {
     "figure.facecolor": "none",

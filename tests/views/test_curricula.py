@@ -1,6 +1,35 @@
 import numpy as np
+from matplotlib.colors import to_rgba
 
-from rclrec_mini.views.curricula import gain_by_precision, gains, step_and_slope
+from rclrec_mini.views.curricula import curriculum, gain_by_precision, gains, pointed_at, step_and_slope
+from rclrec_mini.views.style import INK, PALETTE
+
+
+def test_curriculum_marks_what_is_selected_and_what_is_true():
+    p, behavior = np.array([0.1, 0.2, 0.4, 0.2, 0.1]), np.array([0, 0, 3, 2, 0])
+    truth = np.array([True, False, True, False, False])
+    (axis,) = curriculum(p, behavior, np.array([1, 2]), truth).axes
+    lines = {line.get_label(): line.get_xydata() for line in axis.lines}
+    assert lines["in the curriculum"].tolist() == [[4, 0.2], [3, 0.4]]
+    assert lines["truly led to the purchase"].tolist() == [[5, 0], [3, 0]]
+    assert lines["purchase"].tolist() == [[3, 0.4]]
+
+
+def test_events_stand_by_their_age_and_items_by_their_mass():
+    p, behavior = np.array([0.1, 0.2, 0.7]), np.array([0, 2, 0])
+    items = {"pointer": np.array([0.8, 0.2]), "count": np.array([0.5, 0.3])}
+    figure = pointed_at(p, behavior, np.array([True, False, True]), items, ["item 7 (bought)", "item 5"])
+    left, right = figure.axes
+    clicks, favorites, carts, _ = left.collections[1:]
+    assert clicks.get_offsets().tolist() == [[3, 0.1], [1, 0.7]]
+    assert carts.get_offsets().tolist() == [[2, 0.2]]
+    assert len(favorites.get_offsets()) == 0
+    orange = PALETTE[1]
+    assert left.collections[0].get_color().tolist() == [list(to_rgba(c)) for c in (orange, INK, orange)]
+    assert [bar.get_width() for bar in right.patches] == [0.8, 0.2, 0.5, 0.3]
+    assert [text.get_text() for text in right.get_yticklabels()] == ["item 7 (bought)", "item 5"]
+    pointer, count = right.containers
+    assert all(a.get_y() < b.get_y() for a, b in zip(pointer, count, strict=True))
 
 
 def test_gain_by_precision_draws_points_and_selectors():

@@ -5,7 +5,6 @@ import pytest
 
 from rclrec_mini.files import InputError
 from rclrec_mini.views.results import (
-    curriculum,
     learning_curves,
     methods,
     metrics,
@@ -53,16 +52,6 @@ def test_metrics_have_a_mark_and_an_interval_a_method():
     (segments,) = (bar.get_segments() for bar in axis.containers[0][2])
     assert np.allclose(segments[0][:, 0], [10, 25])
     assert axis.get_xlabel() == "Recall@10 (%)"
-
-
-def test_curriculum_marks_what_is_selected_and_what_is_true():
-    p, behavior = np.array([0.1, 0.2, 0.4, 0.2, 0.1]), np.array([0, 0, 3, 2, 0])
-    truth = np.array([True, False, True, False, False])
-    (axis,) = curriculum(p, behavior, np.array([1, 2]), truth).axes
-    lines = {line.get_label(): line.get_xydata() for line in axis.lines}
-    assert lines["in the curriculum"].tolist() == [[4, 0.2], [3, 0.4]]
-    assert lines["truly led to the purchase"].tolist() == [[5, 0], [3, 0]]
-    assert lines["purchase"].tolist() == [[3, 0.4]]
 
 
 def shares(**means):

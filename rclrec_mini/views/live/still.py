@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rclrec_mini.data.schema import PURCHASE
-from rclrec_mini.views.figures import MARKS
-from rclrec_mini.views.style import INK, PALETTE, subplots
+from rclrec_mini.views.style import INK, MARKS, PALETTE, subplots
 
 HUES = INK, PALETTE[4], PALETTE[2], PALETTE[3]  # of click, favorite, cart, purchase
 CHOSEN, TRUE = PALETTE[:2]
