@@ -470,20 +470,13 @@ def test_spark_without_java_or_pyspark(monkeypatch, tmp_path):
         ("user,User,item,behavior\n1,2,3,3\n", "column timestamp is missing, found user,User,item,behavior"),
         (",user,item,behavior,timestamp\n0,1,2,3\n", "line 2: found 4 fields, expected 5 separated by ','"),
         ("user,item,behavior,timestamp,\n1,2,3,4\n", "line 2: found 4 fields, expected 5 separated by ','"),
-        ("user,item,behavior,timestamp\n1,2,3,4,\n", "line 2: found 5 fields, expected 4 separated by ','"),
-        ("user,item,behavior\n1,2,3\n", "column timestamp is missing"),
-        ("user,item,behavior,timestamp\n1,2,3,4\n1,2,3\n", "line 3: found 3 fields, expected 4 separated by ','"),
-        ("user,item,behavior,timestamp\n1,2,3,4,5\n", "line 2: found 5 fields, expected 4 separated by ','"),
-        ("user,item,behavior,timestamp\n1,2,view,4\n", "line 2: behavior: found 'view', expected one of click"),
         ("user,item,behavior,timestamp\n1,2,3,4\n1,2,3,-4\n", "line 3: timestamp: found '-4', expected seconds UTC"),
-        ("user,item,behavior,timestamp\n1,,3,4\n", "line 2: item: found nothing, expected the id of the item"),
         ("user,item,behavior,timestamp\n1,2,3,4\n1,2\0,3,4\n", "line 3: found a NUL byte"),
-        ("user,item,behavior,timestamp\n1,2,3,\udcff\n", "line 2: found the byte 0xff, which is not UTF-8"),
         ("user,item,behavior,timestamp\n1,2,0,4\n", "found no purchase among 1 interactions left, expected at least"),
     ],
 )
 def test_bad_logs_leave_the_output_untouched(tmp_path, text, message):
-    (tmp_path / "log.csv").write_bytes(text.encode(errors="surrogateescape"))
+    (tmp_path / "log.csv").write_text(text)
     out = tmp_path / "out"
     write_json(out / "manifest.json", {"result": PREPARED.title})
     with pytest.raises(InputError, match=message) as caught:

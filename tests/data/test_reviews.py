@@ -136,12 +136,7 @@ def test_a_field_that_does_not_fit(tmp_path, source, change, message):
 
 
 def test_other_faults_of_files(tmp_path, monkeypatch):
-    log = write(tmp_path / "log.json.gz", [AMAZON] * 99)
-    whole = log.read_bytes()
-    log.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"log\.json\.gz: expected a whole gzip file, found"):
-        run("amazon2018", log)
-    log.write_bytes(gzip.compress(b""))
+    log = write(tmp_path / "log.json.gz", [])
     with pytest.raises(InputError, match=r"log\.json\.gz: the file is empty, expected at least one line"):
         run("amazon2018", log)
     for row, message in (
