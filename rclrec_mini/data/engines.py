@@ -209,6 +209,11 @@ def _names(width: int) -> list[str]:
     return [f"c{index}" for index in range(width)]
 
 
+def first_line_of(error: Exception) -> str:
+    """What an engine says, on one line."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def check_spark() -> None:
     """Raise InputError unless PySpark and Java are there."""
     if importlib.util.find_spec("pyspark") is None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from rclrec_mini.data.columns import in_order
 from rclrec_mini.data.describing import count, describe
-from rclrec_mini.data.engines import ENGINES, Engine
+from rclrec_mini.data.engines import ENGINES, Engine, first_line_of
 from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
 from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.raw_logs import Inputs, read_kept
@@ -71,7 +71,7 @@ def prepare(config: PrepareConfig, *, progress: bool = True) -> dict[str, Any]:
             with clear_when_full(config.out):
                 return _run(config, inputs, engine, out, hashes, bar)
         except engine.errors as error:
-            raise InputError(f"{config.out}: {config.engine} failed: {_first_line(error)}") from error
+            raise InputError(f"{config.out}: {config.engine} failed: {first_line_of(error)}") from error
 
 
 def _start_hashing(inputs: Inputs, stack: contextlib.ExitStack) -> dict[Path, Future]:
@@ -154,10 +154,6 @@ def _run(
     write_json(out / "manifest.json", manifest)
     bar.update()
     return manifest
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _purchases() -> ibis.Deferred:

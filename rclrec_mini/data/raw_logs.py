@@ -19,7 +19,7 @@ import ibis
 import ibis.expr.types as ir
 
 from rclrec_mini.data.columns import Column, Layout, shown
-from rclrec_mini.data.engines import Engine
+from rclrec_mini.data.engines import Engine, first_line_of
 from rclrec_mini.data.raw_files import RawFile, open_raw, stage, walk
 from rclrec_mini.data.unpacking import Found, find
 from rclrec_mini.files import InputError
@@ -144,8 +144,8 @@ def read_kept(engine: Engine, part: Part, *, where: Callable[[ibis.Table], ibis.
         faults = engine.first(table.aggregate(faults=table.fault.cast("int64").sum()))["faults"]
     except engine.errors as error:
         find_fault(part)
-        found = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{part}: every row is in order, but the engine fails: {found[:200]}") from error
+        found = first_line_of(error)[:200]
+        raise InputError(f"{part}: every row is in order, but the engine fails: {found}") from error
     if faults:
         find_fault(part)
         raise InputError(f"{part}: found a field that the engine does not take, and no row with a fault")

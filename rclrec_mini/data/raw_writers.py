@@ -13,7 +13,7 @@ import contextlib
 import gzip
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -125,7 +125,7 @@ def _check(config: ShopConfig, format: str, zipped: bool) -> None:
 
 
 @contextlib.contextmanager
-def _rec_tmall(folder: Path, config: ShopConfig, items: pa.Table):
+def _rec_tmall(folder: Path, config: ShopConfig, items: pa.Table) -> Iterator[Write]:
     product = [
         items["raw_id"],
         items["title"],
@@ -158,7 +158,7 @@ def _rec_tmall(folder: Path, config: ShopConfig, items: pa.Table):
 
 
 @contextlib.contextmanager
-def _ijcai15(folder: Path, config: ShopConfig, items: pa.Table):
+def _ijcai15(folder: Path, config: ShopConfig, items: pa.Table) -> Iterator[Write]:
     category, seller, brand = items["category"], _digits(items["seller"]), _digits(items["brand"])
 
     def write(shop: Shop) -> None:
@@ -179,7 +179,7 @@ def _ijcai15(folder: Path, config: ShopConfig, items: pa.Table):
 
 
 @contextlib.contextmanager
-def _amazon2018(folder: Path, config: ShopConfig, items: pa.Table):
+def _amazon2018(folder: Path, config: ShopConfig, items: pa.Table) -> Iterator[Write]:
     asin = _padded("B", items["raw_id"], 9)
     prices = [f"${price:,.2f}" for price in items["price"].to_pylist()]
     paths = [[row["parent_category"], row["category"]] for row in items.to_pylist()]
@@ -200,7 +200,7 @@ def _amazon2018(folder: Path, config: ShopConfig, items: pa.Table):
 
 
 @contextlib.contextmanager
-def _yelp(folder: Path, config: ShopConfig, items: pa.Table):
+def _yelp(folder: Path, config: ShopConfig, items: pa.Table) -> Iterator[Write]:
     business = _padded("b", items["raw_id"], 21)
     tags = _join(items["category"], ", ", items["parent_category"])
     about = {"business_id": business, "name": items["title"], "city": items["seller"], "categories": tags}
@@ -228,7 +228,7 @@ def _purchases(shop: Shop) -> Shop:
 
 
 @contextlib.contextmanager
-def _packed(path: Path):
+def _packed(path: Path) -> Iterator[gzip.GzipFile]:
     """A gzip that is equal for equal content."""
     with open(path, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
         yield packed

@@ -123,14 +123,9 @@ class Sequences:
         return np.where(mask, window, 0), mask
 
     def batch_after(self, users: np.ndarray, max_history: int, *, behavior: int) -> Batch:
-        """The samples of the unknown next events of `users` (B,) under `behavior`, after all the events there are.
-
-        Raises:
-            InputError: a user has no event.
-        """
-        start, end = self.offsets[users], self.offsets[users + 1]
-        if (start == end).any():
-            raise InputError(f"user {users[np.argmax(start == end)]}: found no events, expected at least 1")
+        """The samples of the unknown next events of `users` (B,), each with at least one event, under `behavior`, after
+        all the events there are."""
+        end = self.offsets[users + 1]
         targets = {"item": np.zeros_like(end), "behavior": np.full_like(end, behavior)}
         return self._batch(end, users, max_history, **targets, timestamp=self.timestamp[end - 1])
 

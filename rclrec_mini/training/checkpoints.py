@@ -190,8 +190,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: expected a whole safetensors file, found {json.dumps(str(error))}") from None
 
