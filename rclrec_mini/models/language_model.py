@@ -229,7 +229,10 @@ def from_folder(config: LanguageModelConfig, titles: list[str | None], behaviors
         folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, attention_dropout=config.dropout
     )
     if config.lora:
-        model = _with_adapters(model, config.lora)
+        peft = _package("peft")
+        model.requires_grad_(False)
+        adapters = peft.LoraConfig(r=config.lora, target_modules="all-linear")
+        model = peft.inject_adapter_in_model(adapters, model)
 
     def encode(text: str) -> list[int]:
         return tokenizer.encode(text, add_special_tokens=False)
@@ -239,12 +242,6 @@ def from_folder(config: LanguageModelConfig, titles: list[str | None], behaviors
     if not all(names):
         raise InputError(f"{folder}: its tokenizer gives {names} for {behaviors}, expected tokens for each")
     return LanguageModel(model=model, titles=codes, behaviors=_padded(names), config=config)
-
-
-def _with_adapters(model: nn.Module, rank: int) -> nn.Module:
-    peft = _package("peft")
-    model.requires_grad_(False)
-    return peft.inject_adapter_in_model(peft.LoraConfig(r=rank, target_modules="all-linear"), model)
 
 
 def _package(name: str) -> ModuleType:

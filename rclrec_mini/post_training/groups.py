@@ -32,17 +32,21 @@ class Group(NamedTuple):
     weight: Tensor
 
 
+def equal(items: Tensor) -> Group:
+    """A group of equal weights: items (B, G), -1 where there is none."""
+    valid = items >= 0
+    return Group(items.clamp(min=0), valid, valid / valid.sum(1, keepdim=True).clamp(min=1))
+
+
 @torch.no_grad()
 def draw(model: GenerativeModel, batch: Batch, catalog: Catalog, *, size: int, sampling: Sampling) -> Group:
     """The group of each history. Random numbers come from torch's global generator."""
     if sampling == "gumbel":
         return _gumbel(model, batch, catalog, size)
     if sampling == "beam":
-        items = beam_search(model, batch, catalog, beams=size, k=size)[0].clone()  # a tensor that autograd may keep
-    else:
-        items = _sampled(model, batch, catalog, size)
-    valid = items >= 0
-    return Group(items.clamp(min=0), valid, valid / valid.sum(1, keepdim=True).clamp(min=1))
+        items, _ = beam_search(model, batch, catalog, beams=size, k=size)
+        return equal(items.clone())  # a tensor that autograd may keep
+    return equal(_sampled(model, batch, catalog, size))
 
 
 def with_target(group: Group, target: Tensor) -> Group:
@@ -72,9 +76,8 @@ def _gumbel(model: GenerativeModel, batch: Batch, catalog: Catalog, size: int) -
     walk = TrieWalk(model, batch, catalog)
     log_p = perturbed = torch.zeros_like(walk.score)  # of each beam under the constrained policy (B, W)
     for _ in range(catalog.levels):
-        children = (log_p.unsqueeze(-1) + walk.expand().log_softmax(-1)).nan_to_num(
-            nan=-torch.inf, neginf=-torch.inf
-        )  # (B, W, C)
+        children = log_p.unsqueeze(-1) + walk.expand().log_softmax(-1)  # (B, W, C)
+        children = children.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
         noise = torch.rand_like(children).clamp(min=torch.finfo(children.dtype).tiny)
         raised = given_maximum(children - (-noise.log()).log(), perturbed)
         place = first_best(raised.flatten(1), size + 1)
@@ -82,9 +85,8 @@ def _gumbel(model: GenerativeModel, batch: Batch, catalog: Catalog, size: int) -
         walk.take(place)
     order = perturbed.argsort(dim=1, descending=True)
     items, log_p = walk.items().gather(1, order)[:, :size], log_p.gather(1, order)[:, :size]
-    kappa = (
-        perturbed.gather(1, order)[:, size:] if order.shape[1] > size else log_p.new_full((len(order), 1), -torch.inf)
-    )
+    left_out = perturbed.gather(1, order)[:, size:]
+    kappa = left_out if left_out.shape[1] else log_p.new_full((len(order), 1), -torch.inf)
     drawn = -torch.expm1(-(log_p - kappa).exp())  # 1 where nothing was left out
     valid = (items >= 0) & (log_p > float("-inf"))
     return Group(items.clamp(min=0), valid, torch.where(valid, log_p.exp() / drawn, 0.0))

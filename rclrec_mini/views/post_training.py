@@ -10,7 +10,7 @@ from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.decoding.trie_walk import GenerativeModel
 from rclrec_mini.files import InputError
-from rclrec_mini.post_training.groups import Group
+from rclrec_mini.post_training.groups import equal
 from rclrec_mini.post_training.rewards import advantages, ranking, rule
 from rclrec_mini.semantic_ids.catalog import Catalog
 from rclrec_mini.views.explorables import small_page
@@ -80,8 +80,7 @@ def group_view(
     if len(policies) != 2:
         raise InputError(f"policies: found {len(policies)}, expected 2, before and after training")
     found = [beam_search(policy, batch, catalog, beams=size, k=size) for policy in policies.values()]
-    items, valid = found[0][0].clamp(min=0), found[0][0] >= 0
-    beams = Group(items, valid, valid / valid.sum(1, keepdim=True).clamp(min=1))
+    beams = equal(found[0][0])
     hit = rule(beams, batch.target_item)
     worth = advantages(hit + ranking(beams, batch.target_item), beams).value
     at = int(hit.amax(1).argmax())  # the first that holds the purchase

@@ -3,13 +3,18 @@
 import numpy as np
 import torch
 
-from rclrec_mini.data.sequences import Sequences
+from rclrec_mini.data.sequences import Batch, Sequences
 from rclrec_mini.models.backbone import Backbone, BackboneConfig
 from rclrec_mini.models.pointer import Pointer, PointerConfig
 from rclrec_mini.models.rclrec import RCLRec
 
 ITEMS = 7
 CODES = torch.tensor([[0, 1, 2], [0, 1, 0], [0, 2, 2], [2, 0, 1], [1, 1, 1], [2, 0, 0], [2, 2, 1]])
+
+
+def everything(batch: Batch) -> torch.Tensor:
+    """All items for each history (B, N)"""
+    return torch.arange(ITEMS).expand(len(batch), ITEMS)
 
 
 def small_sequences() -> Sequences:

@@ -2,16 +2,12 @@
 
 import pytest
 import torch
-from seven_items import ITEMS
+from seven_items import ITEMS, everything
 from torch.testing import assert_close
 
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.post_training.groups import draw, given_maximum, with_target
 from rclrec_mini.post_training.likelihood import token_log_probs
-
-
-def everything(batch):
-    return torch.arange(ITEMS).expand(len(batch), ITEMS)
 
 
 def policy(model, batch, catalog):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from seven_items import ITEMS
+from seven_items import ITEMS, everything
 from torch.testing import assert_close
 
 from rclrec_mini.files import InputError
@@ -30,8 +30,7 @@ def gradient(model, loss) -> torch.Tensor:
 
 def exact(model, batch, catalog) -> torch.Tensor:
     """The gradient of the expected rule reward, averaged over histories, by enumeration."""
-    everything = torch.arange(ITEMS).expand(len(batch), ITEMS)
-    p = token_log_probs(model, batch, catalog, everything).sum(-1).exp()
+    p = token_log_probs(model, batch, catalog, everything(batch)).sum(-1).exp()
     return gradient(model, p.gather(1, batch.target_item[:, None]).mean())
 
 
@@ -39,8 +38,7 @@ def test_plain_draws_follow_the_exact_gradient(model, batch, catalog, monkeypatc
     """The expectation over all groups of two, each with its probability: half of the gradient is lost to the mean
     that holds the draw itself, and the loss is a mean over three tokens."""
     expected = exact(model, batch, catalog)
-    everything = torch.arange(ITEMS).expand(len(batch), ITEMS)
-    p = token_log_probs(model, batch, catalog, everything).sum(-1).exp().detach()
+    p = token_log_probs(model, batch, catalog, everything(batch)).sum(-1).exp().detach()
     stage = ReRe(policy=model, catalog=catalog, config=PLAIN)
     total = 0.0
     for a, b in itertools.product(range(ITEMS), repeat=2):

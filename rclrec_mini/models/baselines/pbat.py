@@ -225,7 +225,7 @@ class PBAT(nn.Module):
 
     def __init__(self, *, config: PBATConfig, n_items: int, n_users: int):
         super().__init__()
-        self.config = config
+        self.config, self.max_history = config, config.max_history
         self.n_items = n_items
         d, n = config.d, config.behaviors
         self.item = GaussianEmbedding(n_items + 1, d)  # the last is [MASK]
@@ -239,10 +239,6 @@ class PBAT(nn.Module):
         self.head = nn.ModuleList(nn.Linear(d, d) for _ in Gaussian._fields)
         nn.init.eye_(self.head[0].weight)
         self.dropout = Dropout(config.dropout)
-
-    @property
-    def max_history(self) -> int:
-        return self.config.max_history
 
     def patterns(self, user: Tensor) -> Gaussian:
         """P_ub, what each behaviour means to each user: (B,) -> (B, n, d)"""
