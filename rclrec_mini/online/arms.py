@@ -1,6 +1,6 @@
 """What fills the slates of a test's arms: a trained run, a naive ranking by its name, or nothing at all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -84,20 +84,19 @@ class ModelArm:
         return rank(self.model, sequences, self.catalog, rows, k=k, beams=beams, user=known)
 
 
+RANKERS: dict[str, Callable[[Sequences, Split], Ranker]] = {
+    "count": FrequencyDecay.fit,
+    "popularity": Popularity.fit,
+    "recent": lambda sequences, split: most_recent(popularity=Popularity.fit(sequences, split)),
+    "cooccurrence": CoOccurrence.fit,
+    "markov": Markov.fit,
+}
+NAIVE = (*RANKERS, NOTHING)
+
+
 def naive(name: str, sequences: Sequences, split: Split) -> Arm:
     """The naive ranking `name`, one of NAIVE, with its statistics of the training events."""
-    if name == NOTHING:
-        return EmptyArm()
-    if name == "count":
-        return NaiveArm(FrequencyDecay.fit(sequences, split))
-    if name == "recent":
-        return NaiveArm(most_recent(popularity=Popularity.fit(sequences, split)))
-    return NaiveArm(
-        {"popularity": Popularity, "cooccurrence": CoOccurrence, "markov": Markov}[name].fit(sequences, split)
-    )
-
-
-NAIVE = ("count", "popularity", "recent", "cooccurrence", "markov", NOTHING)
+    return EmptyArm() if name == NOTHING else NaiveArm(RANKERS[name](sequences, split))
 
 
 def open_arm(name: str, run: Path | None, data: Path | str, *, beams: int = 20) -> Arm:

@@ -63,7 +63,6 @@ def trie(
     notes: Sequence[Sequence[str]] | None = None,
     kept: Sequence[Collection[int]] | None = None,
     words: Sequence[str] | None = None,
-    title: str = "",
 ) -> Figure:
     """The prefix trie, root on top: a node for each prefix, its token beside its edge, the item under each leaf.
 
@@ -72,7 +71,6 @@ def trie(
         notes: text for the nodes of depth 0..L, as far as given; a leaf's stands under its item.
         words: names of the tokens, which are shown in place of their numbers.
         kept: nodes of depth 0..L, as far as given, that are drawn filled, with the edges that lead to them.
-        title: of the figure.
     """
     blue, orange, *_ = PALETTE
     figure, axes = subplots(figsize=(max(6.0, 0.95 * len(catalog)), 1.0 + 1.1 * catalog.levels))
@@ -112,6 +110,6 @@ def trie(
                     textcoords="offset points", va="top" if under else "bottom", fontsize=9,
                     ha="center" if under else "right" if outward < 0 else "left",
                 )  # fmt: skip
-    axes.set(title=title, ylim=(-catalog.levels - 0.55, 0.35), xlim=(-0.6, len(catalog) - 0.4))
+    axes.set(ylim=(-catalog.levels - 0.55, 0.35), xlim=(-0.6, len(catalog) - 0.4))
     axes.set_axis_off()
     return figure

@@ -52,12 +52,11 @@ def _marks(rows: list[dict], axis: Axes, i: int, label: str) -> None:
     axis.errorbar(x, mean, half, fmt="os^"[i], color=color, label=label, capsize=3, markersize=6)
 
 
-def differences(series: dict[str, pd.DataFrame], *, xlabel: str = "purchases minus clicks") -> Figure:
-    """Differences between two behaviours with their 95% intervals: one line of the figure an attribute.
+def differences(series: dict[str, pd.DataFrame]) -> Figure:
+    """Differences between purchases and clicks with their 95% intervals: one line of the figure an attribute.
 
     Args:
         series: under each label, mean, low and high by attribute (the index), as `Relevance.contrasts` has them.
-        xlabel: what is subtracted from what.
     """
     names = [*ATTRIBUTES, "item"]
     figure, axis = subplots(figsize=(7, 1.2 + 0.7 * len(series)))
@@ -67,7 +66,7 @@ def differences(series: dict[str, pd.DataFrame], *, xlabel: str = "purchases min
         half = (rows["high"] - rows["mean"]).fillna(0.0)
         color = PALETTE[i]
         axis.errorbar(rows["mean"], y, xerr=half, fmt="os^D"[i % 4], color=color, label=label, capsize=3, markersize=6)
-    axis.set(xlabel=f"{xlabel} (difference of shares)", ylim=(len(names) - 0.4, -0.6))
+    axis.set(xlabel="purchases minus clicks (difference of shares)", ylim=(len(names) - 0.4, -0.6))
     axis.set_yticks(range(len(names)), [*(f"same {name}" for name in ATTRIBUTES), "own item seen"])
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure

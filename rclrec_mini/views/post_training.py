@@ -41,17 +41,16 @@ def moved(change: Tensor, hit: Tensor, signal: Tensor) -> Figure:
     return figure
 
 
-def through_training(logs: Mapping[str, Sequence[Mapping[str, Any]]], *, metric: str, reward: str = "reward") -> Figure:
+def through_training(logs: Mapping[str, Sequence[Mapping[str, Any]]], *, metric: str) -> Figure:
     """What each policy earned and what its lists were worth, by step.
 
     Args:
         logs: under each label the lines of a run's log.jsonl.
         metric: of validation.
-        reward: which scalar of the log was earned.
     """
     figure, axes = subplots(1, 2, figsize=(9, 3.4))
     for (label, lines), hue, marker in zip(logs.items(), colors(len(logs)), "os^Dv", strict=False):
-        earned = [(line["step"], line[reward]) for line in lines if reward in line]
+        earned = [(line["step"], line["reward"]) for line in lines if "reward" in line]
         worth = [(line["step"], 100 * line["validation"][metric]) for line in lines if "validation" in line]
         for axis, points in zip(axes, (earned, worth), strict=True):
             axis.plot(*zip(*points, strict=True), color=hue, marker=marker, markersize=4, label=label)

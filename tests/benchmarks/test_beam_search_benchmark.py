@@ -1,26 +1,11 @@
 """Our search on a Hugging Face T5 gives the items of that T5's own `generate`, constrained by a Python trie."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from rclrec_mini.models.backbone import BackboneConfig
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "beam_search.py"
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    pytest.importorskip("transformers")
-    spec = importlib.util.spec_from_file_location("beam_search_benchmark", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+pytest.importorskip("transformers")
 
 
 @pytest.mark.slow
