@@ -35,6 +35,12 @@ TYPES = {
     **dict.fromkeys(COUNTS, np.uint8), **dict.fromkeys(MONEY, np.float32),
     "events_before": np.int32, "orders_before": np.int32, "revenue_before": np.float64,
 }  # fmt: skip
+DERIVED = {  # sums of fields, those with a minus taken away
+    "orders": ("organic_orders", "-cancelled", "slate_orders"),
+    "revenue": ("organic_revenue", "-cancelled_revenue", "slate_revenue"),
+    "incremental": ("slate_orders", "-cannibalised", "-pulled_forward"),
+    "incremental_revenue": ("slate_revenue", "-cannibalised_revenue", "-pulled_forward_revenue"),
+}
 OUTCOMES = Result("outcomes of a test", "outcomes.json", frozenset({"outcomes.json", "outcomes.safetensors"}))
 RECORD = {"result": str, "arms": tuple[str, ...], "sha256": str, "made": dict}
 
@@ -88,25 +94,14 @@ class Outcomes:
         return self.visits.shape[-1]
 
     def of(self, name: str) -> np.ndarray:
-        """A field of COUNTS or MONEY, or `orders`, `revenue`, `incremental` or `incremental_revenue`, summed over the
-        days: (A, U) float64."""
-
-        def total(field: str) -> np.ndarray:
-            return getattr(self, field).sum(axis=-1, dtype=float)
-
-        if name == "orders":
-            return total("organic_orders") - total("cancelled") + total("slate_orders")
-        if name == "revenue":
-            return total("organic_revenue") - total("cancelled_revenue") + total("slate_revenue")
-        if name in ("incremental", "incremental_revenue"):
-            end = name.removeprefix("incremental")
-            return total("slate_orders" if not end else "slate_revenue") - sum(
-                total(f"{kind}{end}") for kind in ("cannibalised", "pulled_forward")
-            )
-        if name not in (*COUNTS, *MONEY):
-            known = ("orders", "revenue", "incremental", "incremental_revenue", *COUNTS, *MONEY)
+        """One of DERIVED, COUNTS or MONEY, summed over the days: (A, U) float64."""
+        if name not in (known := (*DERIVED, *COUNTS, *MONEY)):
             raise InputError(f"outcomes: found {name}, expected one of {', '.join(known)}")
-        return total(name)
+        found = np.zeros(self.visits.shape[:2])
+        for field in DERIVED.get(name, (name,)):
+            total = getattr(self, field.removeprefix("-")).sum(axis=-1, dtype=float)
+            found += -total if field.startswith("-") else total
+        return found
 
     def until(self, days: int) -> "Outcomes":
         """The same test ended after its first `days` days."""

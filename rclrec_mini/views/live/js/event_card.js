@@ -17,7 +17,7 @@ export function eventCard(act) {
   const search = combobox({
     label: "Insert an item after this event", placeholder: "insert an item …",
     found: (words) => view.exported.items.codes.flatMap((_, item) => {
-      const about = attributes(view.exported, item).map(([name, value]) => `${name} ${value}`).join(" · ");
+      const about = attributes(view.exported, item).join(" · ");
       const text = itemName(view.exported, item);
       return holds(`${text} ${about} item ${item}`, words) ? [{ value: item, text, note: about }] : [];
     }),
@@ -59,7 +59,7 @@ function described({ state, exported, person, answer }, t) {
   const times = state.events.filter((event) => event.item === item).length;
   const facts = [
     `${exported.behaviors[behavior]}, ${span(person.target.timestamp - time)} before the purchase`,
-    ...attributes(exported, item).map(([name, value]) => `${name} ${value}`),
+    ...attributes(exported, item),
     times > 1 ? `${times} events of this item` : null,
     answer.p ? `p ${percent(answer.p[t])}` : null,
     from === null ? "put in by you" : null,

@@ -11,11 +11,11 @@ export const selectorName = (name) => SELECTORS[name] ?? name;
 // The title of an item, or its number where it has none.
 export const itemName = ({ items }, item) => items.title?.[item] || `item ${item}`;
 
-// What else is known of an item: [[attribute, value]]
+// What else is known of an item: ["category 3", "brand brand8", ...]
 export function attributes({ items }, item) {
   return ["category", "brand", "seller", "price"]
-    .map((name) => [name, items[name]?.[item]])
-    .filter(([, value]) => value !== null && value !== undefined && value !== "");
+    .filter((name) => ![null, undefined, ""].includes(items[name]?.[item]))
+    .map((name) => `${name} ${items[name][item]}`);
 }
 
 // The place of the purchase in a list, from 1; null if it is not there.

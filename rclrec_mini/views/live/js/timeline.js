@@ -134,10 +134,9 @@ function hint({ state, person, exported, answer }, id) {
   const t = state.events.findIndex((one) => one.id === id);
   if (t < 0) return null;
   const { item, behavior, time } = state.events[t];
-  const about = attributes(exported, item).map(([name, value]) => `${name} ${value}`);
   const p = answer.p ? `, p ${percent(answer.p[t])}` : "";
   return [`${exported.behaviors[behavior]}: ${itemName(exported, item)}`,
-    `${span(person.target.timestamp - time)} before${p}`, about.join(" · ")];
+    `${span(person.target.timestamp - time)} before${p}`, attributes(exported, item).join(" · ")];
 }
 
 function hints({ columns, el, tip, text }) {
