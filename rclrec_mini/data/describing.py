@@ -8,14 +8,9 @@ import ibis
 import pyarrow as pa
 
 from rclrec_mini.data.columns import shown
-from rclrec_mini.data.engines import Engine
+from rclrec_mini.data.engines import Engine, count
 from rclrec_mini.data.raw_logs import Inputs, Part, read_kept
 from rclrec_mini.files import InputError
-
-
-def count(engine: Engine, table: ibis.Table) -> int:
-    """How many rows a table has."""
-    return int(engine.first(table.aggregate(n=table.count()))["n"])
 
 
 def describe(

@@ -209,6 +209,11 @@ def _names(width: int) -> list[str]:
     return [f"c{index}" for index in range(width)]
 
 
+def count(engine: Engine, table: ibis.Table) -> int:
+    """How many rows a table has."""
+    return int(engine.first(table.aggregate(n=table.count()))["n"])
+
+
 def first_line_of(error: Exception) -> str:
     """What an engine says, on one line."""
     return next(iter(str(error).splitlines()), type(error).__name__)

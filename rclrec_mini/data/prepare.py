@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from rclrec_mini.data.columns import in_order
-from rclrec_mini.data.describing import count, describe
-from rclrec_mini.data.engines import ENGINES, Engine, first_line_of
+from rclrec_mini.data.describing import describe
+from rclrec_mini.data.engines import ENGINES, Engine, count, first_line_of
 from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
 from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.raw_logs import Inputs, read_kept

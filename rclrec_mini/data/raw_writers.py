@@ -25,12 +25,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from rclrec_mini.data.schema import PURCHASE
+from rclrec_mini.data.schema import DAY, PURCHASE
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.simulate import Shop, catalogue, simulate_users
 from rclrec_mini.files import InputError, Result, whole_folder, write_json
 
-DAY = 86_400
 REC_TMALL_PRODUCT = "tianchi_2014001_rec_tmall_product.txt"
 REC_TMALL_LOGS = tuple(f"tianchi_2014002_rec_tmall_log_part{part}.txt" for part in "abc")
 REC_TMALL_ACTIONS = ("click", "collect", "cart", "alipay")  # by our behavior

@@ -17,13 +17,12 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from rclrec_mini.data.prepared import numbered
-from rclrec_mini.data.schema import BEHAVIORS
+from rclrec_mini.data.schema import BEHAVIORS, DAY
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
 
 ATTRIBUTES = ("category", "brand", "seller")
 HISTORY, OWN_SHUFFLED, OTHER_USERS, EXCESS = SOURCES = ("history", "own shuffled", "other users", "excess")
-DAY = 86_400
 NORMAL_95 = 1.959964
 
 

@@ -17,6 +17,7 @@ from rclrec_mini.files import Result
 
 BEHAVIORS = ("click", "favorite", "cart", "purchase")
 CLICK, FAVORITE, CART, PURCHASE = range(len(BEHAVIORS))
+DAY = 86_400  # seconds
 SPLITS = ("last-purchase", "time")  # made in sequences.py
 
 INTERACTIONS = pa.schema(

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from rclrec_mini.data.counter_random import uniform
 from rclrec_mini.data.prepared import read_manifest
-from rclrec_mini.data.schema import PURCHASE, SHOP
+from rclrec_mini.data.schema import DAY, PURCHASE, SHOP
 from rclrec_mini.data.shop_config import ShopConfig
-from rclrec_mini.data.simulated_clock import DAY, begins_session, pause_within, seconds
+from rclrec_mini.data.simulated_clock import begins_session, pause_within, seconds
 from rclrec_mini.data.simulated_items import SimulatedItems
 from rclrec_mini.data.simulated_users import SECONDS, Journeys, People, browse
 from rclrec_mini.files import InputError

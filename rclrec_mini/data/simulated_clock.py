@@ -4,10 +4,9 @@ between two."""
 import numpy as np
 
 from rclrec_mini.data.counter_random import uniform
+from rclrec_mini.data.schema import DAY
 from rclrec_mini.data.shop_config import ShopConfig
 from rclrec_mini.data.simulated_users import SECONDS, SESSION, People
-
-DAY = 86_400
 
 
 def seconds(config: ShopConfig, people: People, person: np.ndarray, position: np.ndarray) -> np.ndarray:

@@ -133,16 +133,16 @@ def _train(
 
     model.to(fabric.device)
     optimizer = build_optimizer(model, config)
-    state = Progress()
-    if (run / "last" / "state.json").exists():
-        saved = load_checkpoint(run / "last", model, optimizer)
-        state = as_dataclass(Progress, saved, str(run / "last" / "state.json"))
+    state, last = Progress(), run / "last" / "state.json"
+    begun = last.exists()
+    if begun:
+        state = as_dataclass(Progress, load_checkpoint(last.parent, model, optimizer), str(last))
     if fabric.is_global_zero:
         clear_leftovers(run)
         sweep(run / "last")
         sweep(run / "best")
         write_json(run / "config.json", settings)
-        truncate_log(run / "log.jsonl", after=state.step if (run / "last" / "state.json").exists() else -1)
+        truncate_log(run / "log.jsonl", after=state.step if begun else -1)
     already_finished = state.finished
     if not already_finished:
         loop = _Loop(

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rclrec_mini.data.relevance import ATTRIBUTES, DAY, relevance
-from rclrec_mini.data.schema import BEHAVIORS, ITEMS
+from rclrec_mini.data.relevance import ATTRIBUTES, relevance
+from rclrec_mini.data.schema import BEHAVIORS, DAY, ITEMS
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
 

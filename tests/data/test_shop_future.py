@@ -5,10 +5,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from rclrec_mini.data.schema import PURCHASE
+from rclrec_mini.data.schema import DAY, PURCHASE
 from rclrec_mini.data.shop_future import BEFORE_DAYS, Future, shop_of, simulate_future
 from rclrec_mini.data.simulate import Shop, catalogue, preset, simulate, write_prepared
-from rclrec_mini.data.simulated_clock import DAY
 from rclrec_mini.files import InputError, read_json, write_json
 
 TINY = preset("tiny")

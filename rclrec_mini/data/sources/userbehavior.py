@@ -11,10 +11,11 @@ import ibis.expr.types as ir
 from rclrec_mini.data.columns import MAX_ID, Layout, identifier, one_of
 from rclrec_mini.data.prepare_config import PrepareConfig
 from rclrec_mini.data.raw_logs import Inputs, open_files
+from rclrec_mini.data.schema import DAY
 
 ACTIONS = {"pv": 0, "fav": 1, "cart": 2, "buy": 3}
 FIRST = int(datetime(2017, 11, 24, 16, tzinfo=UTC).timestamp())  # midnight in China, where 25 November begins
-LAST = FIRST + 9 * 86_400 - 1
+LAST = FIRST + 9 * DAY - 1
 
 
 def _outside(log: ir.Table) -> ir.BooleanValue:
