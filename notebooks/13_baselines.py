@@ -188,7 +188,7 @@ transitions = count_transitions(
 np.testing.assert_allclose(
     transitions.toarray()[0], [0, 0.5, 0.5, 0, 0, 0]
 )
-similarity = CoOccurrence.fit(log, split).similarity.toarray()
+similarity = CoOccurrence.fit(log, split).related.toarray()
 np.testing.assert_allclose(similarity[0, 1], near / math.sqrt(3))
 
 # %% [markdown]

@@ -175,36 +175,50 @@ class MarkovConfig:
     """Item-to-item transitions."""
 
     span: int = 3  # an event is followed by the next `span` events of its user, at lag l with weight 1 / l
-    neighbours: int = 100  # most successors kept of an item
+    neighbours: int = 100  # most related items kept of an item
     half_life: float = 4.0  # events, decay of the history's items
     max_history: int = 50  # events
 
 
-class Markov:
-    """Items by how often they followed the history's items in training: sum_i h_i P(j | i), where h is the
-    history's decayed frequency and P the transitions' row-normalised counts.
+@dataclass(frozen=True)
+class CoOccurrenceConfig(MarkovConfig):
+    """Item-to-item similarity."""
+
+    span: int = 10  # two events of a user co-occur if at most so many places apart
+
+
+class Related:
+    """Items by how they are related to the history's items: sum_i h_i R_ij, where h is the history's decayed frequency.
 
     Args:
-        config: see `MarkovConfig`.
-        transitions: P, sparse (n_items, n_items).
+        config: the decay, and how R was made.
+        related: R, sparse (n_items, n_items).
         popularity: fills short lists.
     """
 
-    def __init__(self, config: MarkovConfig, *, transitions: sparse.csr_array, popularity: Popularity):
-        self.config = config
-        self.transitions = transitions
+    def __init__(self, config: MarkovConfig, *, related: sparse.csr_array, popularity: Popularity):
+        self.config, self.related, self.popularity = config, related, popularity
         decay = FrequencyDecayConfig(half_life=config.half_life, max_history=config.max_history)
         self.history = FrequencyDecay(decay, popularity=popularity)
+
+    def rank(self, sequences: Sequences, rows: np.ndarray, k: int) -> np.ndarray:
+        most = max(1, int(np.diff(self.related.indptr).max(initial=0)))
+        lists = [
+            padded_lists(self.history.scores(sequences, chunk) @ self.related, k)
+            for chunk in _chunks(rows, self.config.max_history * most)
+        ]
+        return self.popularity.fill(np.concatenate(lists))
+
+
+class Markov(Related):
+    """R is P(j | i), how often j followed i in training: row-normalised counts."""
 
     @classmethod
     def fit(cls, sequences: Sequences, split: Split, *, config: MarkovConfig | None = None) -> "Markov":
         """Count transitions between training events of the same user."""
         config = config or MarkovConfig()
         transitions = count_transitions(sequences, split.train_event, config)
-        return cls(config, transitions=transitions, popularity=Popularity.fit(sequences, split))
-
-    def rank(self, sequences: Sequences, rows: np.ndarray, k: int) -> np.ndarray:
-        return _rank_related(self.history, self.transitions, sequences, rows, k)
+        return cls(config, related=transitions, popularity=Popularity.fit(sequences, split))
 
 
 def count_transitions(sequences: Sequences, train_event: np.ndarray, config: MarkovConfig) -> sparse.csr_array:
@@ -216,32 +230,9 @@ def count_transitions(sequences: Sequences, train_event: np.ndarray, config: Mar
     return sparse.vstack(parts, format="csr")
 
 
-@dataclass(frozen=True)
-class CoOccurrenceConfig:
-    """Item-to-item similarity."""
-
-    span: int = 10  # two events of a user co-occur if at most so many places apart
-    neighbours: int = 100  # most similar items kept of an item
-    half_life: float = 4.0  # events, decay of the history's items
-    max_history: int = 50  # events
-
-
-class CoOccurrence:
-    """Items by how often they co-occurred with the history's items in training: sum_i h_i C_ij / sqrt(n_i n_j), where
-    h is the history's decayed frequency, C_ij counts pairs of nearby events of a user, and n_i events. An
-    item is related to itself as far as users come back to it.
-
-    Args:
-        config: see `CoOccurrenceConfig`.
-        similarity: C_ij / sqrt(n_i n_j), sparse (n_items, n_items).
-        popularity: fills short lists.
-    """
-
-    def __init__(self, config: CoOccurrenceConfig, *, similarity: sparse.csr_array, popularity: Popularity):
-        self.config = config
-        self.similarity = similarity
-        decay = FrequencyDecayConfig(half_life=config.half_life, max_history=config.max_history)
-        self.history = FrequencyDecay(decay, popularity=popularity)
+class CoOccurrence(Related):
+    """R is C_ij / sqrt(n_i n_j), where C_ij counts pairs of nearby training events of a user, and n_i events. Items to
+    which users come back are related to themselves."""
 
     @classmethod
     def fit(cls, sequences: Sequences, split: Split, *, config: CoOccurrenceConfig | None = None) -> "CoOccurrence":
@@ -253,10 +244,7 @@ class CoOccurrence:
             best_of_rows(sparse.diags_array(scale[block]) @ counts @ sparse.diags_array(scale), config.neighbours)
             for block, counts in _pair_counts(sequences, split.train_event, [1.0] * config.span, symmetric=True)
         ]
-        return cls(config, similarity=sparse.vstack(parts, format="csr"), popularity=popularity)
-
-    def rank(self, sequences: Sequences, rows: np.ndarray, k: int) -> np.ndarray:
-        return _rank_related(self.history, self.similarity, sequences, rows, k)
+        return cls(config, related=sparse.vstack(parts, format="csr"), popularity=popularity)
 
 
 def _pair_counts(
@@ -284,18 +272,6 @@ def _pair_counts(
                 row = source[here] - first
                 counts += sparse.csr_array((np.full(len(row), weight), (row, other[here])), shape=shape)
         yield slice(first, end), counts
-
-
-def _rank_related(
-    history: FrequencyDecay, related: sparse.csr_array, sequences: Sequences, rows: np.ndarray, k: int
-) -> np.ndarray:
-    """Items by sum_i h_i related_ij, then the popular ones: (n,) -> (n, k)"""
-    most = max(1, int(np.diff(related.indptr).max(initial=0)))
-    lists = [
-        padded_lists(history.scores(sequences, chunk) @ related, k)
-        for chunk in _chunks(rows, history.config.max_history * most)
-    ]
-    return history.popularity.fill(np.concatenate(lists))
 
 
 def best_of_rows(matrix: sparse.csr_array, k: int) -> sparse.csr_array:

@@ -76,7 +76,7 @@ def co_occurring(neighbours: CoOccurrence) -> Callable[[Batch], Tensor]:
         row, place = batch.mask.nonzero(as_tuple=True)
         weight = 0.5 ** (age / neighbours.history.config.half_life)
         values, rows, items = (x.cpu().numpy() for x in (weight[place], row, batch.item[row, place]))
-        history = sparse.csr_array((values, (rows, items)), shape=(len(batch), neighbours.similarity.shape[0]))
-        return torch.from_numpy((history @ neighbours.similarity).toarray())
+        history = sparse.csr_array((values, (rows, items)), shape=(len(batch), neighbours.related.shape[0]))
+        return torch.from_numpy((history @ neighbours.related).toarray())
 
     return scores

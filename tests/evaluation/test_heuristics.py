@@ -71,9 +71,9 @@ def test_popularity_reads_training_events_only(world):
     changed = Sequences(future, sequences.behavior, sequences.timestamp, sequences.offsets, 47)
     before, after = (Popularity.fit(s, split) for s in (sequences, changed))
     np.testing.assert_array_equal(before.score, after.score)
-    a, b = (count.transitions for count in (Markov.fit(sequences, split), Markov.fit(changed, split)))
+    a, b = (count.related for count in (Markov.fit(sequences, split), Markov.fit(changed, split)))
     assert (a != b).nnz == 0
-    a, b = (CoOccurrence.fit(s, split).similarity for s in (sequences, changed))
+    a, b = (CoOccurrence.fit(s, split).related for s in (sequences, changed))
     assert (a != b).nnz == 0
 
 
@@ -157,7 +157,7 @@ def test_co_occurrence(world, span, monkeypatch):
 
 def test_co_occurrence_is_symmetric_and_normalised(world):
     sequences, split, _ = world
-    similarity = CoOccurrence.fit(sequences, split, config=CoOccurrenceConfig(span=1)).similarity.toarray()
+    similarity = CoOccurrence.fit(sequences, split, config=CoOccurrenceConfig(span=1)).related.toarray()
     np.testing.assert_allclose(similarity, similarity.T)
     assert 0 < similarity.max() <= 2  # an event has one neighbour on either side
 

@@ -76,7 +76,7 @@ def test_what_co_occurs_is_what_the_naive_ranking_counts(folders, runs):
     neighbours = CoOccurrence.fit(materials.sequences, materials.split)
     rows = materials.split.test[:23]
     batch = materials.sequences.batch(rows, neighbours.history.config.max_history)
-    expected = neighbours.history.scores(materials.sequences, rows) @ neighbours.similarity
+    expected = neighbours.history.scores(materials.sequences, rows) @ neighbours.related
     assert_close(co_occurring(neighbours)(batch).double(), torch.from_numpy(expected.toarray()), rtol=1e-5, atol=1e-7)
     assert (padded_lists(expected, 3) >= 0).any()
 
