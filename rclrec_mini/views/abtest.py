@@ -124,7 +124,7 @@ def power_curves(
         axis.plot(*zip(*played.get(name, {}).items(), strict=True), marker, color=hue) if name in played else None
     axis.axhline(0.8, color=INK, linestyle="--", linewidth=1)
     axis.set(xscale="log", xlabel="users in each arm", ylabel="power", ylim=(0, 1.02))
-    axis.legend(frameon=False)
+    axis.legend()
     return figure
 
 
@@ -137,7 +137,7 @@ def peeking(looks: Sequence[int], found: Mapping[str, Sequence[float]]) -> Figur
     axis.set(xscale="log", xlabel="looks", ylabel="called without an effect (%)", ylim=(0, None))
     axis.set_xticks(list(looks), [str(n) for n in looks])
     axis.minorticks_off()
-    axis.legend(frameon=False)
+    axis.legend()
     return figure
 
 
@@ -197,7 +197,7 @@ def gains(rows: pd.DataFrame) -> Figure:
     axis.set_xticks(range(len(rows)), list(rows.index))
     axis.set(ylabel="% of orders without any")
     axis.margins(y=0.12)
-    axis.legend(frameon=False)
+    axis.legend()
     return figure
 
 
@@ -241,5 +241,5 @@ def offline_online(
         axis.axhline(0, color=INK, linewidth=1)
         axis.set(xlabel=f"{metric} (%)")
     axes[0, 0].set_ylabel(ylabel)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure

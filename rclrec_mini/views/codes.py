@@ -37,7 +37,7 @@ def residual_levels(vectors: Tensor, codebooks: Tensor, codes: Tensor) -> Figure
         axes.set(title=f"Level {level + 1}: {'items' if level == 0 else 'what is left'}", aspect="equal")
         axes.margins(0.25)
         residual = residual - chosen
-    panels[0, -1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    panels[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -53,7 +53,7 @@ def codes_in_use(curves: dict[str, Sequence[tuple[int, float]]], *, n_codes: int
     for i, ((label, curve), color) in enumerate(zip(curves.items(), PALETTE, strict=False)):
         axes.plot(*zip(*curve, strict=True), color=color, marker="os^D"[i % 4], markersize=4, label=label)
     axes.set(xlabel="step", ylabel="perplexity of the codes", ylim=(0, 1.08 * n_codes))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rclrec_mini.data.schema import BEHAVIORS
 from rclrec_mini.views.style import INK, MARKS, PALETTE, colors, subplots
 
-ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False, "columnspacing": 1, "handletextpad": 0.3}
+ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "columnspacing": 1, "handletextpad": 0.3}
 
 
 def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth: np.ndarray | None = None) -> Figure:
@@ -36,7 +36,7 @@ def curriculum(p: np.ndarray, behavior: np.ndarray, selected: np.ndarray, truth:
     axis.set_xlim(len(p) + 1, 0)
     axis.set_xlabel("events before the purchase")
     axis.set_ylabel("relevance p")
-    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -95,7 +95,7 @@ def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, 
             f" {name}", (precision, 0.99), xycoords=("data", "axes fraction"), rotation=90, va="top", ha="right"
         )
     axis.set(xlabel="precision of the prefix", ylabel=f"gain in {metric} (points)", xlim=(-0.02, 1.02))
-    figure.legend(loc="outside lower center", ncols=len(starts), frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(starts))
     return figure
 
 
@@ -114,7 +114,7 @@ def step_and_slope(x: Sequence[float], lines: dict[str, dict[str, Sequence[float
             if name in line:
                 axis.plot(x, line[name], color=hue, linestyle=style, linewidth=2, label=label)
         axis.set(title=name, xlabel=xlabel)
-        axis.legend(frameon=False)
+        axis.legend()
     return figure
 
 
@@ -134,5 +134,5 @@ def gains(samples: dict[str, np.ndarray], *, margin: float) -> Figure:
     axis.annotate("hinge active", (margin, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top")
     axis.set(xlabel="gain of the prefix (nats a token)", ylabel="share of targets", xlim=(-3, 3))
     axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
-    axis.legend(frameon=False, loc="upper left")
+    axis.legend(loc="upper left")
     return figure

@@ -94,7 +94,7 @@ def pointer(history: Sequence[str], p: Sequence[float], generated: Mapping[str, 
     def draw(axes: Axes) -> None:
         axes.bar(items, copied, color=PALETTE[0], label="copied")
         axes.bar(items, rest, bottom=copied, color=PALETTE[1], label="generated")
-        axes.legend(frameon=False)
+        axes.legend()
 
     totals = ", ".join(f"P({name}) = {a + b:.2f}" for name, a, b in zip(items, copied, rest, strict=True))
     events = [{"item": items.index(name), "weight": 10 * one} for name, one in zip(history, p, strict=True)]

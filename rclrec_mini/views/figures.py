@@ -38,7 +38,7 @@ def relevance_by_behavior(table: pa.Table, *, window: int = 20, title: str = "")
         axis.set(title=f"Same {attribute}", xlabel="behaviour of the target", xlim=(-0.5, len(BEHAVIORS) - 0.5))
         axis.set_xticks(range(len(BEHAVIORS)), BEHAVIORS)
     axes[0].set(ylabel="share of events (0 to 1)", ylim=(0, None))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(series), frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(series))
     figure.suptitle(title)
     return figure
 
@@ -68,7 +68,7 @@ def differences(series: dict[str, pd.DataFrame]) -> Figure:
         axis.errorbar(rows["mean"], y, xerr=half, fmt="os^D"[i % 4], color=color, label=label, capsize=3, markersize=6)
     axis.set(xlabel="purchases minus clicks (difference of shares)", ylim=(len(names) - 0.4, -0.6))
     axis.set_yticks(range(len(names)), [*(f"same {name}" for name in ATTRIBUTES), "own item seen"])
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -97,7 +97,7 @@ def journeys(journey: np.ndarray, behavior: np.ndarray, *, target: int, before: 
     for name, mark in zip(BEHAVIORS, MARKS, strict=True):
         axis.plot([], [], mark, color=INK, label=name)
     axis.set(xlabel="place relative to the purchase (events)", ylabel="journey", yticks=[0], yticklabels=["idle"])
-    figure.legend(loc="outside upper center", ncols=len(BEHAVIORS), frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(BEHAVIORS))
     return figure
 
 
@@ -134,7 +134,7 @@ def precision_by_gap(rows: list[dict[str, Any]]) -> Figure:
         axis.plot(gap, [row["recent"] for row in line], "o-", color=color, label=f"recent, {n} at once")
         axis.plot(gap, [row["random"] for row in line], "s:", color=color, label=f"random, {n} at once", alpha=0.7)
     axis.set(xlabel="gap before the purchase (events)", ylabel="precision", ylim=(0, 1))
-    axis.legend(frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.legend(ncols=1, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -154,12 +154,12 @@ def semantic_ids(levels: list[dict[str, Any]], *, n_codes: int) -> Figure:
     use.plot(level, [row["perplexity"] for row in levels], color=orange, marker="s", label="perplexity")
     use.axhline(n_codes, color=INK, linestyle=":", label="all")
     use.set(title="Codes", ylabel="codes", ylim=(0, 1.05 * n_codes))
-    use.legend(frameon=False)
+    use.legend()
     if levels[0]["purity"] is not None:
         by_chance = [row["purity_by_chance"] for row in levels]
         purity.plot(level, [row["purity"] for row in levels], color=green, marker="^", label="category")
         purity.plot(level, by_chance, color=INK, linestyle=":", marker=".", label="shuffled")
-        purity.legend(frameon=False)
+        purity.legend()
     purity.set(title="Purity of prefixes", ylabel="share of items", ylim=(0, 1.05))
     for axes in (error, use, purity):
         axes.set(xlabel="level", xticks=level)

@@ -56,7 +56,7 @@ def through_training(logs: Mapping[str, Sequence[Mapping[str, Any]]], *, metric:
             axis.plot(*zip(*points, strict=True), color=hue, marker=marker, markersize=4, label=label)
     axes[0].set(xlabel="steps", ylabel="mean reward of a group", title="what is earned")
     axes[1].set(xlabel="steps", ylabel=f"{metric} of validation (%)", title="what it is worth")
-    axes[0].legend(frameon=False)
+    axes[0].legend()
     return figure
 
 

@@ -34,7 +34,7 @@ def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
             right.plot(*max(metric, key=lambda point: point[1]), color=color, marker="*", markersize=11)
     left.set(title="Training", xlabel="step", ylabel="loss")
     right.set(title="Validation", xlabel="step", ylabel=monitor)
-    left.legend(frameon=False)
+    left.legend()
     return figure
 
 
@@ -70,7 +70,7 @@ def learning_curves(rows: dict[str, dict[str, list[dict[str, float]]]], *, metri
         axis.plot(*best, color=color, marker="*", markersize=11)
     axis.set(xlabel="minutes of training", ylabel=f"{_metric(metric)} on validation targets (%)", xlim=(0, None))
     axis.set_ylim(bottom=0)
-    figure.legend(loc="outside right upper", frameon=False)
+    figure.legend(loc="outside right upper")
     return figure
 
 
@@ -123,7 +123,7 @@ def recall_by_k(
         axis.set(xlabel="events in the curriculum, k", xticks=lengths, xlim=(lengths[0] - 0.3, lengths[-1] + 0.3))
     axes[0, 0].set_ylabel("%")
     handles = axes[0, 0].get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     figure.suptitle(data)
     return figure
 
@@ -172,7 +172,7 @@ def methods(
     if naive:
         for color, mark, label in styles.values():
             axis.plot([], [], mark, color=color, label=label)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        figure.legend(loc="outside lower center", ncols=2)
     axis.set(xlabel=f"{_metric(metric)} (%)", ylim=(len(order) - 0.4, -0.6))
     axis.set_xlim(left=0)
     axis.grid(axis="y", alpha=0.3)
@@ -207,5 +207,5 @@ def slices(rows: dict[str, dict[str, dict[str, Any]]], *, metric: str = "recall@
     axis.set(
         ylabel=f"{_metric(metric)} (%)", xlabel="group and its targets", xlim=(-0.5, len(order) - 0.5), title=title
     )
-    figure.legend(loc="outside lower center", ncols=min(4, len(rows)), frameon=False)
+    figure.legend(loc="outside lower center", ncols=min(4, len(rows)))
     return figure
