@@ -281,55 +281,46 @@ pd.DataFrame(logs).T.round(2)
 
 # %% [markdown]
 # It is a thermometer, of the curriculum and of the decoder's habit of prefixes at once. With nothing else changed,
-# the hinge acts on 74% of the purchases to the letter and on 19% for the oracle. With random prefixes seen in
+# the hinge acts on 76% of the purchases to the letter and on 21% for the oracle. With random prefixes seen in
 # pre-training it acts on 44%, at no better precision.
 #
-# ### A gap that is none
+# ### What it brings
 #
-# In the same table, fine-tuning without the quality loss loses 4.7 points of Recall@10. Can a weight of 1.025 do
-# that?
+# The paper loses 0.8 points of NDCG@10 without the quality loss. The same table says what it brings here, as the
+# difference of fine-tuning without it to RCLRec, user by user:
 
 # %%
+from rclrec_mini.views.committed import estimates
+
 rows = ["RCLRec", "w/o quality-aware loss"]
-pd.DataFrame(
-    {
-        name: {
-            "recall@10": round(table2[name]["recall@10"]["mean"], 3),
-            "std of seeds": round(
-                table2[name]["recall@10"]["seed_std"], 3
-            ),
-            "steps": [
-                r["steps"] for r in table2[name]["runs"].values()
-            ],
-        }
-        for name in rows
-    }
-).T
+without = table2["w/o quality-aware loss"]
+estimates({name: table2[name] for name in rows}).join(
+    estimates(
+        {"w/o quality-aware loss": without["to_rclrec"]}
+    ).add_suffix(", to RCLRec")
+).fillna("")
 
 # %% [markdown]
-# Look at the steps. Without the loss two of the three runs were stopped early, after 180 and 225 of 450 steps, at
-# weights from steps 45 and 90; and the seeds spread by 5 points (standard deviation), where those of RCLRec spread by
-# 0.3. To the letter, validation goes down and up again while the backbone gets used to prefixes, and patience ran
-# out. The interval of the table is over users and does not see that. We do not read an effect of the loss into this
-# row.
+# Nothing: without it the model is half a point *better*. The formula above lets one expect no more. Where the hinge is
+# active, the loss is the target's own once more, with a fortieth of its weight; and it is active on three of four
+# purchases, whatever was chosen. The interval is over users. Over the three seeds Recall@10 spreads by 0.5 and 1.2
+# points (standard deviation), so read no more into half a point than that the loss does not help.
 
 # %% tags=["remove-cell"]
 hinge = {name: row["hinge active"] for name, row in logs.items()}
 assert (
-    round(hinge["RCLRec"], 2) == 0.74
-    and round(hinge["oracle-k"], 2) == 0.19
+    round(hinge["RCLRec"], 2) == 0.76
+    and round(hinge["oracle-k"], 2) == 0.21
 )
 seen = "prefixes in pre-training"
 assert round(hinge[seen], 2) == 0.44
 assert logs[seen]["precision"] < logs["RCLRec"]["precision"]
-with_it, less = (table2[name] for name in rows)
-difference = with_it["recall@10"]["mean"] - less["recall@10"]["mean"]
-assert round(100 * difference, 1) == 4.7
-runs = list(less["runs"].values())
-assert [r["steps"] for r in runs] == [450, 180, 225]
-assert [r["best_step"] for r in runs[1:]] == [45, 90]
-assert round(less["recall@10"]["seed_std"], 2) == 0.05
-assert round(with_it["recall@10"]["seed_std"], 3) == 0.003
+gained = without["to_rclrec"]["ndcg@10"]
+assert gained["low"] > 0 and round(gained["difference"], 3) == 0.006
+theirs = [table2[name]["paper"]["ndcg@10"] for name in rows]
+assert round(theirs[0] - theirs[1], 1) == 0.8
+spread = [table2[name]["recall@10"]["seed_std"] for name in rows]
+np.testing.assert_allclose(spread, [0.005, 0.012], atol=5e-4)
 
 # %% [markdown]
 # ## What goes wrong when the reference is not frozen

@@ -417,11 +417,11 @@ pd.concat(
 )
 
 # %% [markdown]
-# The paper's own ablations point the other way: there every part helps. Here the prefix costs 13.5 points of
-# Recall@10, and *random* events cost less than selected ones. Without the quality loss it is worse still, but two of
-# the three seeds of that row stopped early, so read nothing into it. Seeing prefixes in pre-training lifts the model
-# even where it then gets none. On top of that our repairs (a selector that counts and is shown in training what
-# resembles the target) gain 2.1 points of NDCG, and nothing that is sure in Recall@10. The oracle gains 23.
+# The paper's own ablations point the other way: there every part helps. Here the prefix costs 15 points of
+# Recall@10, and *random* events cost less than selected ones. Without the quality loss RCLRec is no worse, in NDCG@10
+# even half a point better. Seeing prefixes in pre-training lifts the model even where it then gets none. On top of
+# that our repairs (a selector that counts and is shown in training what resembles the target) gain 1.5 points of NDCG,
+# and nothing that is sure in Recall@10. The oracle gains 23.
 #
 # So the prefix is not the fault, the choice is. How good must it be? Here a share of the prefix is from the true
 # journey and the rest is noise:
@@ -439,8 +439,9 @@ pd.DataFrame(rows).round(1).T
 
 # %% [markdown]
 # (Points of Recall@10 over no prefix, one seed.) To the letter, half of the events must be right before the prefix
-# costs nothing; with prefixes practised and their loss turned down, a quarter. RCPM is right in one of six. *Taught
-# the truth* is a selector that was shown the true journeys in training: even it does not find enough of them.
+# costs nothing; with prefixes practised and their loss turned down, a quarter. RCPM is right in fewer than one of
+# five. *Taught the truth* is a selector that was shown the true journeys in training: even it does not find enough of
+# them.
 
 # %% tags=["remove-cell"]
 r10 = {
@@ -448,15 +449,16 @@ r10 = {
     for name, row in table2["rows"].items()
 }
 cost = r10["w/o RCPM"] - r10["RCLRec"]
-assert 0.13 < cost < 0.14
+assert 0.145 < cost < 0.155
 assert r10["random-k"] > r10["RCLRec"] > r10["recent-k"]
 assert r10["prefixes in pre-training, w/o RCPM"] > r10["w/o RCPM"]
 repaired = table2["rows"]["all repairs, counting"]["against"]
 np.testing.assert_allclose(
-    repaired["ndcg@10"]["difference"], 0.021, atol=0.0005
+    repaired["ndcg@10"]["difference"], 0.015, atol=0.0005
 )
 assert repaired["ndcg@10"]["low"] > 0 > repaired["recall@10"]["low"]
-assert r10["RCLRec"] > r10["w/o quality-aware loss"]
+less = table2["rows"]["w/o quality-aware loss"]["to_rclrec"]["ndcg@10"]
+assert less["low"] > 0 and round(less["difference"], 3) == 0.006
 assert 0.21 < r10["oracle-k"] - r10["w/o RCPM"] < 0.25
 letter = precision["to the letter"]["rows"]
 practised = precision["prefixes in pre-training, prefix loss 0.1"][
@@ -471,7 +473,7 @@ assert letter["0.5"]["gain"]["high"] > -0.005
 assert practised["0.25"]["gain"]["difference"] > 0
 assert practised["taught the truth"]["gain"]["difference"] < 0
 found = table2["rows"]["RCLRec"]["journey"]["precision"]["mean"]
-assert 1 / 7 < found < 1 / 5.5
+assert 1 / 6 < found < 1 / 5
 
 # %% [markdown]
 # ## Figure 3: how many events

@@ -2,7 +2,8 @@
 
 Means are over users, with 95% bootstrap intervals; a user's test targets, where there are several, and the seeds are
 averaged first (evaluation/metrics.py). Each row is compared on the same users with the best other trained method
-(table1), or with fine-tuning without a prefix from the same stage one (table2, figure3, pointing). The paper's numbers
+(table1), or with fine-tuning without a prefix from the same stage one (table2, figure3, pointing), and with the count
+and RCLRec to the letter. The paper's numbers
 stand beside ours, under the name of the data that they come from: they were made from other data, so only their order
 and their ratios can be compared.
 """
@@ -83,10 +84,10 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
         row: dict[str, Any] = {metric: asdict(e) for metric, e in summarize(values).items()}
         other = opponent(table, name, scores, rows={row: rows[row] for row in by_name})
         if other is not None:
-            tests = {metric: asdict(paired_test(values[metric], scores[other][metric])) for metric in METRICS}
-            row["against"] = {"other": other, **tests}
-        if name != COUNT:
-            row["to_count"] = {metric: asdict(paired_test(values[metric], scores[COUNT][metric])) for metric in METRICS}
+            row["against"] = {"other": other, **paired(values, scores[other])}
+        for key, one in {"to_count": COUNT, "to_rclrec": "RCLRec"}.items():
+            if one in scores and one != name:
+                row[key] = paired(values, scores[one])
         row |= seen_and_unseen(of_targets[name], user, sliced[0])
         recalled = of_targets[name]["recall@10"]
         row["groups"] = {
@@ -111,6 +112,11 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
         "rows": {name: described[name] for name in by_name},
         "naive": {name: described[name] for name in naive},
     }
+
+
+def paired(values: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What `paired_test` says of each of METRICS, users by users (U,)"""
+    return {metric: asdict(paired_test(values[metric], others[metric])) for metric in METRICS}
 
 
 def seen_and_unseen(values: Mapping[str, np.ndarray], user: np.ndarray, items: Slice) -> dict[str, Any]:

@@ -202,6 +202,9 @@ def test_every_row_is_compared_with_the_count(study, table2):
     assert table2["rows"]["RCLRec"]["to_count"]["ndcg@10"] == expected
     assert gained(expected) in (study.out / "table2.md").read_text()
     assert "to_count" not in table2["naive"][COUNT] and "to_count" in table2["naive"]["popularity"]
+    letter = table2["rows"][BASE]["to_rclrec"]["recall@10"]["difference"]
+    assert letter == pytest.approx(-table2["rows"]["RCLRec"]["against"]["recall@10"]["difference"])
+    assert "to_rclrec" not in table2["rows"]["RCLRec"]
 
 
 def test_curricula_over_the_pointing_backbone_are_compared_with_none():
