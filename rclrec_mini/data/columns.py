@@ -164,7 +164,8 @@ def _number(
 
     def parse(text: ir.StringValue) -> ir.IntegerValue:
         number = text.re_extract(_whole(pattern), 1).try_cast("int64")
-        return _only_if(number.between(low, high), (number // unit).cast("int64"))
+        units = number if unit == 1 else (number // unit).cast("int64")  # which is exact up to 2**53 only
+        return _only_if(number.between(low, high), units)
 
     def fits(text: str) -> bool:
         match = re.fullmatch(pattern, text)
