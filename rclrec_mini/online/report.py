@@ -263,9 +263,9 @@ def _foretold(
         of_targets = {name: rows[shows] for name, rows in of_targets.items()}
         online = {metric: values[shows] for metric, values in online.items()}
         names = [outcomes.arms[arm] for arm in shows]
-        agreed = {metric: agreement(of_targets, values, level=config.level) for metric, values in online.items()}
         found["agreement"] = {
-            metric: {name: asdict(one) for name, one in by_name.items()} for metric, by_name in agreed.items()
+            metric: {name: asdict(one) for name, one in agreement(of_targets, values, level=config.level).items()}
+            for metric, values in online.items()
         }
         found["reversals"] = {
             metric: {name: reversals(names, rows, values) for name, rows in of_targets.items()}

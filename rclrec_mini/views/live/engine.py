@@ -200,7 +200,7 @@ def hits(model: RCLRec, batch: Batch, catalog: Catalog, journey: Tensor | None, 
     """Which lists hold the target (B,), behind k events of each selector that the model has, and without a curriculum,
     `none`."""
     history = model.encode(batch)
-    pointing = None if model.pointer is None else model.pointer.next(batch, history)
+    pointing = point(model, batch, history)
     found = {}
     for name in ("none", *selectors(model, simulated=journey is not None)):
         by, length = ("recent", 0) if name == "none" else (name, k)

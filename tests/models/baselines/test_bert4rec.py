@@ -131,18 +131,6 @@ def test_the_loss_counts_masked_positions_alone_and_never_sees_their_items(batch
     torch.testing.assert_close(loss, torch.stack(samples).mean())
 
 
-def test_masked_items_are_not_read_and_visible_ones_are(batch):
-    model, seen = bert4rec(), []
-    model.item_embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    torch.manual_seed(1)
-    hidden = model.draw_masked(batch.with_target().mask)
-    torch.manual_seed(1)
-    model.pretraining(batch)
-    (read,) = seen
-    assert (read[hidden] == ITEMS).all()
-    assert (read[~hidden] == batch.with_target().item[~hidden]).all()
-
-
 @torch.no_grad()
 def test_every_state_sees_both_sides(batch):
     model = bert4rec().eval()
