@@ -147,14 +147,8 @@ class Outcomes:
         if sha256(path) != record["sha256"]:
             raise InputError(f"{path}: found other bytes than were written: its SHA-256 is not that in outcomes.json")
         try:
-            tensors = load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"{path}: expected safetensors, found {error}") from None
-        if missing := [name for name in (*TYPES, "users") if name not in tensors]:
-            raise InputError(f"{path}: {missing[0]} is missing")
-        try:
-            return cls(arms=tuple(record["arms"]), made=record["made"], **tensors)
-        except (TypeError, InputError) as error:
+            return cls(arms=tuple(record["arms"]), made=record["made"], **load_file(path))
+        except (SafetensorError, TypeError, InputError) as error:
             raise InputError(f"{path}: {error}") from None
 
 
