@@ -16,7 +16,7 @@ from rclrec_mini.models.pointer import PointedK, Pointer, PointerConfig, Pointin
 from rclrec_mini.models.rclrec import LossConfig, RCLRec, token_nll
 from rclrec_mini.semantic_ids.catalog import Catalog
 
-LEVELS, CODES, HISTORY = 3, 3, 13
+LEVELS, CODES, HISTORY = 3, 3, 23  # the last that of the fixtures
 ITEMS = CODES**LEVELS  # every tuple is an item, so that generation alone sums to 1
 
 
@@ -27,23 +27,9 @@ def codes() -> torch.Tensor:
 
 
 @pytest.fixture
-def sequences() -> Sequences:
-    rng = np.random.default_rng(5)
-    lengths = rng.integers(2, 23, 11)
-    n = int(lengths.sum())
-    return Sequences(
-        item=rng.choice(ITEMS, n, p=rng.dirichlet(np.full(ITEMS, 0.3))).astype(np.int32),
-        behavior=rng.integers(0, 4, n).astype(np.int8),
-        timestamp=rng.integers(0, 40_000, n).cumsum(),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        n_items=ITEMS,
-    )
-
-
-@pytest.fixture
-def batch(sequences) -> Batch:
-    rows = np.setdiff1d(np.arange(len(sequences)), sequences.offsets)
-    return sequences.batch(np.random.default_rng(1).permutation(rows)[:29], HISTORY)
+def sequences(sequences) -> Sequences:
+    """With few items, so that they come again."""
+    return replace(sequences, item=sequences.item % ITEMS, n_items=ITEMS)
 
 
 def pointer_of(codes, *, content: bool = True) -> Pointer:
