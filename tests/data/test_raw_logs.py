@@ -55,10 +55,8 @@ LINES = {
     "sample": "i161,u2625,collect,2014/9/8 5:03",
     "product": "10007\x01red wool scarf\x01//x/y.jpg\x0150-5003\x01b123\x01s456",
     "ijcai15": "328862,323294,833,2882,2661.0,0829,3",
-    "ijcai15-users": "376517,6,1",
     "userbehavior": "1,2268318,2520377,pv,1511544070",
     "table": "u11,i 13,cart,1411052591",
-    "table-items": "13,c5,c1,b2,s3,blue hat,19.9",
     "milliseconds": "1411052591999",
     "iso": "2014-09-18T15:03:11.5+08:00",
 }
@@ -87,49 +85,6 @@ def opened(layout: Layout, *paths: Path) -> Part:
 
 def read(engine: DuckDB, kind: str, *paths: Path) -> list[dict]:
     return rows(engine, read_raw(engine, opened(LAYOUTS[kind], *paths)))
-
-
-def test_one_line_of_each_kind(engine, tmp_path):
-    expected = {
-        "rec-tmall": {"item": 10007, "user": 7, "behavior": 3, "timestamp": 1411052591},
-        "sample": {"item": 161, "user": 2625, "behavior": 1, "timestamp": 1410152580},
-        "product": {
-            "item": 10007,
-            "title": "red wool scarf",
-            "picture": "//x/y.jpg",
-            "parent_category": "50",
-            "category": "5003",
-            "brand": "b123",
-            "seller": "s456",
-        },
-        "ijcai15": {
-            "user": 328862,
-            "item": 323294,
-            "category": 833,
-            "seller": 2882,
-            "brand": 2661,
-            "timestamp": 1409270400,
-            "behavior": 1,
-        },
-        "ijcai15-users": {"user": 376517, "age_range": "6", "gender": "1"},
-        "userbehavior": {"user": 1, "item": 2268318, "category": 2520377, "behavior": 0, "timestamp": 1511544070}
-        | {"outside": False},
-        "table": {"user": "u11", "item": "i 13", "behavior": 2, "timestamp": 1411052591},
-        "table-items": {
-            "item": "13",
-            "category": "c5",
-            "parent_category": "c1",
-            "brand": "b2",
-            "seller": "s3",
-            "title": "blue hat",
-            "price": 19.9,
-        },
-        "milliseconds": {"timestamp": 1411052591},
-        "iso": {"timestamp": 1411023791},
-    }
-    for kind, line in LINES.items():
-        path = write(tmp_path / kind, kind, [line])
-        assert read(engine, kind, path) == [expected[kind] | {"fault": False}], kind
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
