@@ -249,7 +249,7 @@ drawn.round(2)
 # weights of a whole catalogue are the policy itself.
 
 # %%
-from rclrec_mini.post_training.likelihood import token_log_probs
+from rclrec_mini.post_training.policy import token_log_probs
 
 few = materials.sequences.batch(purchases[:3], max_history=50)
 everything = draw(

@@ -494,7 +494,7 @@ fresh_repeats = {"ours": repeats(fresh), "plain": repeats(plain)}
 
 
 # %%
-from rclrec_mini.post_training.likelihood import token_log_probs
+from rclrec_mini.post_training.policy import token_log_probs
 
 
 def learn(language_model, steps: int):

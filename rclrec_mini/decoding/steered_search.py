@@ -12,7 +12,7 @@ children that there are, and mixed as logarithms:
 
 An item's score is the sum over its tokens, not divided by their number: a token without siblings is forced, its share
 is 1 and it counts for nothing (D3's ghost tokens), so neither long titles nor short ones are favoured. alpha = 0 ranks
-by the constrained policy of post_training/likelihood.py, alpha = 1 with beams enough as the assistant does.
+by the constrained policy of post_training/policy.py, alpha = 1 with beams enough as the assistant does.
 """
 
 import torch

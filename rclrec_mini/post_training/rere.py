@@ -22,7 +22,7 @@ from rclrec_mini.checks import at_least, check, positive
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.models.recommender import ItemRecommender
 from rclrec_mini.post_training.groups import Group, Sampling, draw, with_target
-from rclrec_mini.post_training.likelihood import HeldPolicy, frozen_copy
+from rclrec_mini.post_training.policy import HeldPolicy, frozen_copy
 from rclrec_mini.post_training.rewards import advantages, ranking, rule, semantic
 from rclrec_mini.semantic_ids.catalog import Catalog
 
@@ -51,7 +51,7 @@ class ReReConfig:
     reward: RewardConfig = field(default_factory=RewardConfig)
     std: bool = True  # divide advantages by the group's standard deviation; False: as in Dr. GRPO
     dynamic: bool = False  # as in DAPO, average over the groups with signal alone
-    constrained: bool = True  # the policy is renormalised over the items that exist, see likelihood.py
+    constrained: bool = True  # the policy is renormalised over the items that exist, see policy.py
     clip: float = 0.2  # c, how far a token's ratio may go
     beta: float = 1e-3  # weight of the divergence from the reference
     lag: int = 1  # steps between two looks of pi_old at the policy

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rclrec_mini.checks import at_least, check, positive
 from rclrec_mini.data.sequences import Batch
 from rclrec_mini.post_training.groups import draw
-from rclrec_mini.post_training.likelihood import HeldPolicy
+from rclrec_mini.post_training.policy import HeldPolicy
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 
@@ -28,7 +28,7 @@ class SDPOConfig:
     negatives: int = 3  # for each target; 1: DPO
     source: Literal["random", "popular", "beam"] = "random"  # where they come from; beam: the policy's own best
     beta: float = 1.0  # how much a difference from the reference counts
-    constrained: bool = True  # likelihoods are renormalised over the items that exist, see likelihood.py
+    constrained: bool = True  # likelihoods are renormalised over the items that exist, see policy.py
 
     def __post_init__(self) -> None:
         at_least(self, 1, "negatives")

@@ -16,7 +16,7 @@ from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.files import InputError
 from rclrec_mini.models.item_titles import END, FILLER, spelled
 from rclrec_mini.models.language_model import LanguageModelConfig, from_folder, from_scratch
-from rclrec_mini.post_training.likelihood import token_log_probs
+from rclrec_mini.post_training.policy import token_log_probs
 from rclrec_mini.post_training.rere import ReRe, ReReConfig
 from rclrec_mini.semantic_ids.catalog import Catalog
 

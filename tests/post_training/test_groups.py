@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.post_training.groups import draw, given_maximum, with_target
-from rclrec_mini.post_training.likelihood import token_log_probs
+from rclrec_mini.post_training.policy import token_log_probs
 
 
 def policy(model, batch, catalog):

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from rclrec_mini.files import InputError
 from rclrec_mini.post_training import rere as module
 from rclrec_mini.post_training.groups import Group
-from rclrec_mini.post_training.likelihood import token_log_probs
+from rclrec_mini.post_training.policy import token_log_probs
 from rclrec_mini.post_training.rere import ReRe, ReReConfig, RewardConfig
 
 RULE = RewardConfig(ranking=0.0)

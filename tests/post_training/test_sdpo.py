@@ -7,7 +7,7 @@ import torch
 from seven_items import ITEMS
 
 from rclrec_mini.files import InputError
-from rclrec_mini.post_training.likelihood import token_log_probs
+from rclrec_mini.post_training.policy import token_log_probs
 from rclrec_mini.post_training.sdpo import SDPO, SDPOConfig
 
 POPULARITY = torch.tensor([0, 1000, 0, 0, 1000, 0, 1000])
