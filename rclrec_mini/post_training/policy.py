@@ -8,6 +8,8 @@ children that exist, so what it samples from is the *constrained* policy, whose 
 The *free* one, log mass(child) - log mass(node), counts what the model gives to tuples that are no item as lost; its
 sum over l is the item's log-likelihood, which supervised training maximises. Where an item is forced, with one child
 only, the constrained policy says 0.
+
+Post-training holds it against a frozen copy of itself (`HeldPolicy`).
 """
 
 import copy

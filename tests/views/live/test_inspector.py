@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from every_view import timed
 
 from rclrec_mini import views
 from rclrec_mini.data.schema import CART, FAVORITE
@@ -155,15 +156,7 @@ class TestInThePage:
             choose(page, model)
             check(page, inspector.answer(model=model, tau=0.1))
             assert page.locator(".rl-controls select").input_value() == selector
-        steps = page.evaluate("""() => Array.from({ length: 12 }, (_, i) => {
-          const slider = document.querySelector("input[type=range]");
-          const start = performance.now();
-          slider.value = i % 4;
-          slider.dispatchEvent(new Event("input", { bubbles: true }));
-          document.body.offsetHeight;
-          return performance.now() - start;
-        })""")
-        print(f"a step of the slider: median {sorted(steps)[6]:.1f} ms, largest {max(steps):.1f} ms")
+        timed(page, "input[type=range]")
 
     def test_the_next_user_and_a_search(self, visit, inspector):
         page = visit()
