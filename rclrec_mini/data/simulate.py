@@ -41,12 +41,11 @@ def simulate(config: ShopConfig) -> Shop:
     """Simulate a shop in memory."""
     items = catalogue(config)
     chunks = list(simulate_users(config, items))
-    return Shop(
-        interactions=pa.concat_tables([c.interactions for c in chunks]).combine_chunks(),
-        items=items.table,
-        users=pa.concat_tables([c.users for c in chunks]).combine_chunks(),
-        truth=pa.concat_tables([c.truth for c in chunks]).combine_chunks(),
-    )
+
+    def whole(name: str) -> pa.Table:
+        return pa.concat_tables([getattr(chunk, name) for chunk in chunks]).combine_chunks()
+
+    return Shop(interactions=whole("interactions"), items=items.table, users=whole("users"), truth=whole("truth"))
 
 
 def sized(config: ShopConfig, *, rows: int) -> ShopConfig:

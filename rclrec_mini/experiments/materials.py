@@ -27,7 +27,7 @@ class Materials:
     sequences: Sequences
     split: Split
     catalog: Catalog
-    profiles: Tensor  # x_u as category numbers (U, f), the user's number first
+    profiles: Tensor  # x_u but for the user's number: age range and gender as category numbers (U, 2)
     journey: Tensor | None
     data_hash: str
 
