@@ -97,8 +97,9 @@ def run_abtest(
     _claim(out, config, data, arms)
     slates = None
     if config.retrain:
-        outcomes = _retrained(config, data, arms, out, progress=progress)
-        ranks = {name: offline_rank(open_arm(name, run, data, beams=config.beams), data) for name, run in arms.items()}
+        opened = {name: open_arm(name, run, data, beams=config.beams) for name, run in arms.items()}
+        outcomes = _retrained(config, data, arms, opened, out, progress=progress)
+        ranks = {name: offline_rank(arm, data) for name, arm in opened.items()}
     else:
         _play_all(config, data, arms, out, workers=workers, progress=progress)
         parts = {name: _read(out, name, run) for name, run in arms.items()}
@@ -205,9 +206,9 @@ def _logged(config: ABTestConfig, data: Path, progress: bool, first: list[np.nda
 
 
 def _retrained(
-    config: ABTestConfig, data: Path, arms: Mapping[str, Path | None], out: Path, *, progress: bool
-) -> Outcomes:
-    opened = {name: open_arm(name, run, data, beams=config.beams) for name, run in arms.items()}
+    config: ABTestConfig, data: Path, arms: Mapping[str, Path | None], opened: Mapping[str, Arm], out: Path, *,
+    progress: bool,
+) -> Outcomes:  # fmt: skip
     keep = max(NAIVE_HISTORY, *(arm.max_history for arm in opened.values()))
     visitors = {name: _visitors(config, data, keep, arm=name, progress=progress) for name in arms}
     return play_and_retrain(
