@@ -55,8 +55,7 @@ def test_a_method_trains_saves_loads_and_is_evaluated(method, folders, tmp_path)
     trained = run_experiment(config, data, ids, tmp_path / "run", progress=False)
     loaded, found, _ = load_run(tmp_path / "run", data)
     assert found == config
-    for name, weight in trained.state_dict().items():
-        assert_close(loaded.state_dict()[name], weight, rtol=0, atol=0)
+    assert_close(loaded.state_dict(), trained.state_dict(), rtol=0, atol=0)
     result = evaluate_run(tmp_path / "run", data, progress=False)
     json.dumps(result, allow_nan=False)
     assert result["method"] == method and 0 <= result["metrics"]["recall@10"]["mean"] <= 1

@@ -44,15 +44,8 @@ TABLE2 = {
 
 def small(study):
     """The study with few steps and a grid of two points."""
-    configs = {
-        name: dataclasses.replace(
-            config,
-            pretrain=TRAINING,
-            finetune=dataclasses.replace(TRAINING, evaluate_first=True),
-            validation_targets=23,
-        )
-        for name, config in study.configs.items()
-    }
+    few = {"pretrain": TRAINING, "finetune": FINETUNING, "validation_targets": 23}
+    configs = {name: dataclasses.replace(config, **few) for name, config in study.configs.items()}
     search = Search(lr=(1e-3, 1e-2), dropout=(0.1, 0.3), share=0.5, finetune_lr=(1e-4, 1e-3))
     return dataclasses.replace(study, configs=configs, search=search, seeds=SEEDS)
 
