@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import seaborn as sns
 from matplotlib.figure import Figure
 
 # the hues of seaborn's "colorblind", 3 to 1 on both grounds: blue, orange, green, vermilion, purple, sky, brown
@@ -33,13 +34,12 @@ STYLE = {
     "ytick.color": INK,
     "grid.color": FAINT,
     "figure.dpi": 100,
-    "axes.prop_cycle": mpl.cycler(color=PALETTE),
 }
 
 
 def colors(n: int) -> list[tuple[float, float, float]]:
     """The first n colours of the palette; from the start again where there are more."""
-    return [mpl.colors.to_rgb(PALETTE[i % len(PALETTE)]) for i in range(n)]
+    return list(sns.color_palette(PALETTE, n))
 
 
 def subplots(rows: int = 1, columns: int = 1, **how: Any) -> tuple[Figure, Any]:
@@ -52,6 +52,7 @@ def subplots(rows: int = 1, columns: int = 1, **how: Any) -> tuple[Figure, Any]:
 def use() -> None:
     """Set the look for all figures that are drawn from now on."""
     mpl.rcParams.update(STYLE)
+    sns.set_palette(PALETTE)
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
