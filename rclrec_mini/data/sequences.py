@@ -69,7 +69,7 @@ class Batch:
             append(self.item, self.target_item),
             append(self.behavior, self.target_behavior),
             append(self.timestamp, self.target_timestamp),
-            append(self.mask, torch.ones_like(self.mask[:, 0])),
+            append(self.mask, torch.ones_like(self.target_item, dtype=torch.bool)),
         )
 
 

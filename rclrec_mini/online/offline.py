@@ -50,7 +50,7 @@ def weights(slates: Slates) -> tuple[float, float]:
     return float(shares[0]), float(shares[1])
 
 
-def estimates(slates: Slates, arm: int) -> Mapping[str, Value]:
+def estimates(slates: Slates, arm: int, *, level: float = 0.95) -> Mapping[str, Value]:
     """What an arm's own slates would have brought in orders at a first visit, by each estimator."""
     n, slots = slates.shown.shape
     own, rows = slates.arms[arm], np.arange(n)[:, None]
@@ -62,9 +62,9 @@ def estimates(slates: Slates, arm: int) -> Mapping[str, Value]:
     shown, mine = (_at_slots(slates.features[rows, places.clip(min=0)].astype(float)) for places in (slates.shown, own))
     modelled, expected = fitted(shown, log.reward, mine)
     return {
-        "IPS": ips(log),
-        "SNIPS": snips(log),
-        "DR": doubly_robust(log, modelled, (expected * (own >= 0)).sum(axis=1)),
+        "IPS": ips(log, level=level),
+        "SNIPS": snips(log, level=level),
+        "DR": doubly_robust(log, modelled, (expected * (own >= 0)).sum(axis=1), level=level),
     }
 
 

@@ -254,10 +254,10 @@ def _foretold(
     if slates is not None:
         found["weights"] = dict(zip(("seen", "unseen"), weights(slates), strict=True))
         truth = zip(outcomes.arms, slates.orders.mean(axis=1), strict=True)
-        found["off_policy"] = {
-            name: {"truth": float(true)} | {kind: asdict(one) for kind, one in estimates(slates, arm).items()}
-            for arm, (name, true) in enumerate(truth)
-        }
+        found["off_policy"] = {}
+        for arm, (name, true) in enumerate(truth):
+            values = estimates(slates, arm, level=config.level)
+            found["off_policy"][name] = {"truth": float(true)} | {kind: asdict(one) for kind, one in values.items()}
     shows = np.flatnonzero(outcomes.of("clicks").any(axis=1))
     if len(shows) > 2:
         of_targets = {name: rows[shows] for name, rows in of_targets.items()}

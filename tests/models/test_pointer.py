@@ -95,6 +95,11 @@ def test_without_events_everything_is_generated(model, batch):
     pointing = model.pointer.next(batch, model.encode(batch))
     assert pointing.log_copy.eq(float("-inf")).all()
     assert_close(pointing.log_rest, torch.zeros(len(batch), 1))
+    columns = {name: getattr(batch, name)[:, :0] for name in ("item", "behavior", "timestamp", "mask")}
+    batch = replace(batch, **columns)  # not even padding
+    pointing = model.pointer.next(batch, model.encode(batch))
+    assert pointing.log_copy.shape == (len(batch), 1, 0)
+    assert_close(pointing.log_rest, torch.zeros(len(batch), 1))
 
 
 def test_what_is_told_of_an_event_is_counted_by_hand(codes, batch):

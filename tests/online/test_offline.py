@@ -43,6 +43,12 @@ def test_estimates_are_right_on_average(arm):
         assert errors.mean() == pytest.approx(values.std(), rel=0.5)
 
 
+def test_intervals_cover_what_they_are_asked_to():
+    wide, narrow = (estimates(slates(503, 0), 0, level=level) for level in (0.95, 0.5))
+    for kind in ("IPS", "SNIPS", "DR"):
+        assert wide[kind].low < narrow[kind].low < narrow[kind].high < wide[kind].high
+
+
 def test_an_empty_slate_is_worth_nothing():
     some = slates(503, 0)
     empty = Slates(**{**vars(some), "arms": np.full_like(some.arms, -1)})

@@ -83,7 +83,7 @@ class Engine:
         self._check(question, model)
         batch, codes = as_batch(question), model.codes
         history = model.encode(batch)
-        pointing = point(model, batch, history)
+        pointing = model.pointer.next(batch, history) if model.pointer else None
         journey = torch.tensor([question.get("journey") or [0] * len(question["items"])])
         selection = select(
             model, history, batch, pointing, journey, name=question["selector"], k=question["k"], tau=question["tau"]
@@ -167,13 +167,6 @@ def as_batch(question: Question) -> Batch:
     )
 
 
-def point(model: RCLRec, batch: Batch, history: Tensor) -> Pointing | None:
-    """Where the model points, if it does; without events, nowhere (g = 0)."""
-    if model.pointer is None or batch.mask.shape[1]:
-        return None if model.pointer is None else model.pointer.next(batch, history)
-    return Pointing(history.new_zeros(1, 1, 0), history.new_zeros(1, 1))
-
-
 def select(
     model: RCLRec, history: Tensor, batch: Batch, pointing: Pointing | None, journey: Tensor | None, *, name: str,
     k: int, tau: float,
@@ -200,7 +193,7 @@ def hits(model: RCLRec, batch: Batch, catalog: Catalog, journey: Tensor | None, 
     """Which lists hold the target (B,), behind k events of each selector that the model has, and without a curriculum,
     `none`."""
     history = model.encode(batch)
-    pointing = point(model, batch, history)
+    pointing = model.pointer.next(batch, history) if model.pointer else None
     found = {}
     for name in ("none", *selectors(model, simulated=journey is not None)):
         by, length = ("recent", 0) if name == "none" else (name, k)
