@@ -21,12 +21,11 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy import sparse
 
-from rclrec_mini.data.schema import BEHAVIORS
+from rclrec_mini.data.schema import BEHAVIORS, DAY
 from rclrec_mini.data.sequences import Sequences, Split
 from rclrec_mini.evaluation.metrics import ndcg, rank_of
 from rclrec_mini.files import InputError
 
-SECONDS_PER_DAY = 86_400
 CELLS = 2_000_000  # numbers a chunk of histories or scores may hold
 EQUAL_WEIGHTS = (1.0,) * len(BEHAVIORS)
 
@@ -152,7 +151,7 @@ class FrequencyDecay:
         if config.unit == "events":
             age = np.arange(config.max_history - 1, -1, -1)
         else:  # the newest event's age is 0: another reference would scale all scores of a history alike
-            age = (sequences.timestamp[window[:, -1:]] - sequences.timestamp[window]) / SECONDS_PER_DAY
+            age = (sequences.timestamp[window[:, -1:]] - sequences.timestamp[window]) / DAY
         weight = np.asarray(config.weights)[sequences.behavior[window]]
         weight = np.where(mask, weight * 0.5 ** (age * mask / config.half_life), 0.0)
         row, column = np.nonzero(weight)

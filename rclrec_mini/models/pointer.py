@@ -31,10 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rclrec_mini.data.schema import DAY
 from rclrec_mini.data.sequences import Batch, Events
 from rclrec_mini.models.curriculum import Selection, most_relevant
-
-SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class Pointer(nn.Module):
         counts = weighted_counts(agree, here, torch.stack([before, decayed]))[:, :, j, t]  # (B, 2, P, L C)
 
         newest = events.timestamp[:, (target - 1).clamp(min=0)]  # (B, G)
-        days = (newest[:, j] - events.timestamp[:, t]).clamp(min=0).float()[..., None] / SECONDS_PER_DAY
+        days = (newest[:, j] - events.timestamp[:, t]).clamp(min=0).float()[..., None] / DAY
         days = torch.exp(-days / days.new_tensor(self.config.days))
         ages = torch.exp(-age[j, t, None] / days.new_tensor(self.config.ages)).expand(len(own), -1, -1)
         towards = kind[:, target]
