@@ -725,9 +725,7 @@ assert all(d["low"] > 0 for d in by_oracle.values())
 # for the model's best items that are *not* in the history:
 
 # %% mystnb={"image": {"alt": "Recall@10 against the number of reserved places: flat at first, then falling; the oracle's line lies two to three points higher and peaks at two"}}
-import matplotlib.pyplot as plt
-
-from rclrec_mini.views.style import colors
+from rclrec_mini.views.style import colors, subplots
 
 reserved = committed("reserved_slots")["rows"]
 SHOWN = {
@@ -735,7 +733,7 @@ SHOWN = {
     "pointing, counting": "with the counting selector",
     "pointing, oracle-k": "with the oracle",
 }
-figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
+figure, axis = subplots(figsize=(6, 3.2))
 for (name, label), color, mark in zip(
     SHOWN.items(), colors(len(SHOWN)), "os^", strict=True
 ):
@@ -751,8 +749,7 @@ axis.set(
     ylabel="Recall@10, %",
     title="the simulated shop",
 )
-axis.legend(frameon=False)
-plt.close(figure)
+axis.legend()
 figure
 
 # %% [markdown]
