@@ -1,11 +1,12 @@
 """What pointing costs: a training step and a beam search of the backbone with the pointer, over those without it.
 
     python benchmarks/pointer.py --threads 1
-    python benchmarks/pointer.py --preset full --items 40000 --batch-size 32 --threads 1 --out results/pointer_full.json
+    python benchmarks/pointer.py --preset full --items 40000 --threads 1 --out results/pointer_full.json
 
 Both models have the same backbone and no curriculum; histories are random and of full length. Stage one predicts every
-event (where the encoder is causal), stage two the target, the search ranks as many users with the preset's beams. The
-two take turns, and a ratio is the median of the rounds' ratios with its quartiles, of the CPU time of the process.
+event (where the encoder is causal), stage two the target, in batches of the preset; the search ranks 256 users. The
+two take turns, each with a few calls in a row, as a step of training follows a step of its own; a ratio is the
+median of the rounds' ratios with its quartiles, of the CPU time of the process.
 """
 
 import os
@@ -21,6 +22,7 @@ from methods import Config as Sizes
 from methods import random_materials, training_step
 from tqdm import tqdm
 
+from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.experiments.methods import METHODS
 from rclrec_mini.experiments.presets import preset
@@ -36,7 +38,9 @@ WORK = ("stage one", "stage two", "beam search")
 class Config(Sizes):
     """What is measured."""
 
-    rounds: int = 15  # timed calls of each
+    batch_size: int | None = None  # of all three; None: as the head of this file says
+    rounds: int = 15  # timed turns of each
+    calls: int = 5  # in a row, in a turn
     out: Path = Path(__file__).parent / "results" / "pointer_mini.json"  # result file
 
 
@@ -49,17 +53,24 @@ def work_of(config: Config, *, pointer: bool) -> list[Callable[[], object]]:
     model_config = replace(experiment.model, pointer=pointer)
     method = METHODS["pointing"]
     first, second, ranker = (method.first(model_config, materials).to(config.device) for _ in range(3))
-    batch = materials.sequences.batch(materials.split.test[: config.batch_size], first.max_history).to(config.device)
     ranker.eval()
+
+    def batch(size: int) -> Batch:
+        rows = materials.split.test[: config.batch_size or size]
+        return materials.sequences.batch(rows, first.max_history).to(config.device)
+
+    users = batch(256)
     return [
-        training_step(Pretraining(model=first), batch),
-        training_step(second, batch),
-        lambda: beam_search(ranker, batch, catalog, beams=experiment.beams, k=10),
+        training_step(Pretraining(model=first), batch(experiment.pretrain.batch_size)),
+        training_step(second, batch(experiment.finetune.batch_size)),
+        lambda: beam_search(ranker, users, catalog, beams=experiment.beams, k=10),
     ]
 
 
 def measure(config: Config) -> dict[str, dict[str, list[float]]]:
-    """CPU seconds of each round: {work: {"plain": ..., "pointer": ...}}, after three rounds to warm up."""
+    """CPU seconds of a call in each round: {work: {"plain": ..., "pointer": ...}}, after three rounds to warm up."""
+    # as after reading a log: once a large block was freed, glibc keeps what is freed and a step has few page faults
+    np.ones(3_900_000)  # 31 MB, and freed at once
     models = {"plain": work_of(config, pointer=False), "pointer": work_of(config, pointer=True)}
     synchronize = torch.cuda.synchronize if config.device == "cuda" else lambda: None
     seconds = {name: {model: [] for model in models} for name in WORK}
@@ -68,10 +79,11 @@ def measure(config: Config) -> dict[str, dict[str, list[float]]]:
             for model, calls in models.items():
                 clock = time.perf_counter if config.device == "cuda" else time.process_time
                 start = clock()
-                calls[i]()
+                for _ in range(config.calls):
+                    calls[i]()
                 synchronize()
                 if turn >= 3:
-                    seconds[name][model].append(clock() - start)
+                    seconds[name][model].append((clock() - start) / config.calls)
     return seconds
 
 

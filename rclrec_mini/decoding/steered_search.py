@@ -66,9 +66,8 @@ def item_probabilities(assistant: ItemRecommender, batch: Batch, n_items: int, *
 
 def node_masses(p: Tensor, catalog: Catalog) -> list[Tensor]:
     """log of the probability of the items below each node, of depth 1..L: p (B, N) -> L tensors (B, nodes)"""
-    below = [p[:, catalog.leaf_items.long()]]
-    for offsets in reversed(catalog.child_offsets[1:]):
-        nodes = len(offsets) - 1
-        parent = torch.arange(nodes, device=p.device).repeat_interleave(offsets.diff())
-        below.append(p.new_zeros(len(p), nodes).index_add(1, parent, below[-1]))
-    return [mass.clamp(min=torch.finfo(p.dtype).tiny).log() for mass in reversed(below)]
+    masses = []
+    for tokens, nodes in zip(catalog.child_tokens, catalog.nodes.T[1:], strict=True):
+        mass = p.new_zeros(len(p), len(tokens)).index_add(1, nodes, p)
+        masses.append(mass.clamp(min=torch.finfo(p.dtype).tiny).log())
+    return masses

@@ -116,16 +116,15 @@ class _Copies:
     """
 
     def __init__(self, catalog: Catalog, item: Tensor, pointing: Pointing) -> None:
-        self.catalog, self.codes = catalog, catalog.codes[item]  # (B, T, L)
+        self.nodes = catalog.nodes[item].long()  # (B, T, L + 1), that the path of each event goes through
         self.mass, self.rest = pointing.log_copy[:, 0].exp(), pointing.log_rest[:, :, None]  # (B, T), (B, 1, 1)
-        self.node = torch.zeros_like(item)  # that the path of each event goes through (B, T)
 
     def mix(self, level: int, node: Tensor, child: Tensor, exists: Tensor, spelled: Tensor) -> Tensor:
         """Log of the mixture's mass of the children (B, W, C) of beams at `node` (B, W), which generation spells with
         log-probability `spelled` (B, W, C)."""
-        here = (self.node[:, None] == node[:, :, None]) & exists.any(-1, keepdim=True)  # (B, W, T)
-        self.node = self.catalog.child_of(level, self.node, self.codes[..., level])
-        slot = (self.node[:, None] - child[:, :, :1]).clamp(0, child.shape[-1] - 1)  # of a beam's children, where here
+        parent, below = self.nodes[:, None, :, level], self.nodes[:, None, :, level + 1]  # (B, 1, T)
+        here = (parent == node[:, :, None]) & exists.any(-1, keepdim=True)  # (B, W, T)
+        slot = (below - child[:, :, :1]).clamp(0, child.shape[-1] - 1)  # of a beam's children, where here
         copied = torch.zeros_like(spelled).scatter_add(2, slot, (self.mass[:, None] * here).to(spelled.dtype))
         nothing = copied == 0
         copied = copied.masked_fill(nothing, 1.0).log().masked_fill(nothing, float("-inf"))  # log 0 without its slope

@@ -25,6 +25,7 @@ the history, takes the mass 1 - g. A history without events has g = 0.
 """
 
 from dataclasses import dataclass
+from math import exp
 from typing import NamedTuple
 
 import torch
@@ -84,7 +85,7 @@ class Pointer(nn.Module):
     def __init__(self, *, config: PointerConfig, codes: Tensor, behaviors: int, d: int = 0):
         super().__init__()
         self.config, self.behaviors = config, behaviors
-        self.register_buffer("codes", codes, persistent=False)
+        self.register_buffer("prefixes", _prefixes(codes), persistent=False)
         width, told = config.width, 2 * (codes.shape[1] + 1) * behaviors + len(config.days) + len(config.ages)
         self.score = nn.Sequential(
             nn.Linear(told, width), nn.ReLU(), nn.Dropout(config.dropout),
@@ -98,13 +99,12 @@ class Pointer(nn.Module):
 
     def all(self, events: Events, states: Tensor | None = None) -> Pointing:
         """Every event as a target, from the events before it: G = T. `states` (B, T, d) must be causal."""
-        return self._point(events, torch.arange(events.mask.shape[1], device=events.mask.device), states)
+        return self._point(events, states, last=False)
 
     def next(self, batch: Batch, states: Tensor | None = None) -> Pointing:
         """The target of each sample, from its history: G = 1, T events."""
-        last = torch.tensor([batch.mask.shape[1]], device=batch.mask.device)
         states = F.pad(states, (0, 0, 0, 1)) if self.config.content else None  # the target has none
-        pointing = self._point(batch.with_target(), last, states)
+        pointing = self._point(batch.with_target(), states, last=True)
         return pointing._replace(log_copy=pointing.log_copy[:, :, :-1])
 
     def nll_of_all(self, nll: Tensor, events: Events, states: Tensor | None = None) -> Tensor:
@@ -117,10 +117,12 @@ class Pointer(nn.Module):
         same = (batch.item == batch.target_item[:, None])[:, None]
         return -self.next(batch, states).mix(-nll[:, None], same, hard=self.config.hard)[:, 0]
 
-    def _point(self, events: Events, target: Tensor, states: Tensor | None) -> Pointing:
-        """Targets at the places `target` (G,) of the events (B, T)."""
-        size = len(target), events.mask.shape[1]
-        j, t = (torch.arange(size[1], device=target.device) < target[:, None]).nonzero().T  # (P,): pairs of G and T
+    def _point(self, events: Events, states: Tensor | None, *, last: bool) -> Pointing:
+        """Every event (B, T) as a target, or the `last` alone."""
+        place = torch.arange(events.mask.shape[1], device=events.mask.device)
+        target = place[-1:] if last else place  # (G,)
+        size = len(target), len(place)
+        j, t = (place < target[:, None]).nonzero().T  # (P,): pairs of G and T
         flat = j * size[1] + t
         told, history = self._told(events, target, j, t)
         score = self.score(told).squeeze(-1)  # (B, P)
@@ -135,23 +137,22 @@ class Pointer(nn.Module):
     def _told(self, events: Events, target: Tensor, j: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """What is known of each pair of a target j and an event t before it, (B, P, -), and of each target's history,
         (B, G, 3 C): log(1 + n) of its events, and of those whose item had come before; the target's behaviour."""
-        own = self.codes[events.item]  # (B, T, L)
-        agree = (own[:, :, None] == own[:, None]).float().cumprod(-1)  # (B, S, T, L)
+        own = self.prefixes[events.item]  # (B, T, L)
+        agree = (own[:, :, None] == own[:, None]).float()  # (B, S, T, L)
         kind = F.one_hot(events.behavior, self.behaviors).float()  # (B, T, C)
         here = kind * events.mask[..., None]
         repeated = (agree[..., -1] * events.mask[..., None]).triu(1).any(1)  # (B, T)
 
         age = target[:, None] - 1 - torch.arange(own.shape[1], device=target.device)  # (G, S)
         before = (age >= 0).float()
-        decayed = before * torch.exp(-age.clamp(min=0) / self.config.decay)
-        counts = weighted_counts(agree, here, torch.stack([before, decayed]))[:, :, j, t]  # (B, 2, P, L C)
+        counts = counts_before(agree, here, exp(-1 / self.config.decay), last=len(target) == 1)  # (2, B, P, L C)
 
         newest = events.timestamp[:, (target - 1).clamp(min=0)]  # (B, G)
         days = (newest[:, j] - events.timestamp[:, t]).clamp(min=0).float()[..., None] / DAY
         days = torch.exp(-days / days.new_tensor(self.config.days))
         ages = torch.exp(-age[j, t, None] / days.new_tensor(self.config.ages)).expand(len(own), -1, -1)
         towards = kind[:, target]
-        pairs = torch.cat([*counts.log1p().unbind(1), days, ages, kind[:, t], towards[:, j]], -1)
+        pairs = torch.cat([*counts.log1p_(), days, ages, kind[:, t], towards[:, j]], -1)
         past = before @ torch.cat([here, here * repeated[..., None]], -1)
         dtype = self.none[0].weight.dtype
         return pairs.to(dtype), torch.cat([past.log1p(), towards], -1).to(dtype)
@@ -163,19 +164,35 @@ class Pointer(nn.Module):
         return (agreement * self.trust(behavior)).flatten(1)
 
 
-def weighted_counts(agree: Tensor, here: Tensor, kernels: Tensor) -> Tensor:
-    """How often what agrees with each event has happened under each behaviour, for targets that weigh the past.
+def counts_before(agree: Tensor, here: Tensor, forget: float, *, last: bool) -> Tensor:
+    """How often what agrees with an event t has happened under each behaviour before a target j, plain and weighing
+    `forget` to the power of its age: for the P pairs t < j in order, or the S - 1 pairs of the `last` target alone.
 
-    agree (B, S, T, L), here (B, S, C), kernels (K, G, S) -> sum over S (B, K, G, T, L C)
+    agree (B, S, S, L), here (B, S, C) -> (2, B, P, L C)
     """
-    (k, g, s), levels = kernels.shape, agree.shape[-1]
-    if g == 1:  # weights and behaviours first: the product of pairs and behaviours is large
-        weights = (kernels * here.mT[:, None]).flatten(1, 2)  # (B, K C, S)
-        counts = (weights @ agree.flatten(2)).unflatten(1, (k, -1)).unflatten(3, (-1, levels))  # (B, K, C, T, L)
-        return counts.permute(0, 1, 3, 4, 2).flatten(3)[:, :, None]
-    agreeing = (agree.unsqueeze(-1) * here[:, :, None, None]).flatten(2)  # (B, S, T L C)
-    counts = kernels.flatten(0, 1) @ agreeing
-    return counts.view(len(agree), k, g, s, -1)
+    size, levels = agree.shape[2:]
+    if last:  # weights and behaviours first: the product of pairs and behaviours is large
+        weights = forget ** torch.arange(size - 2, -1, -1, device=agree.device)
+        weights = torch.stack([torch.ones_like(weights), weights])[:, None, :, None] * here[:, :-1]  # (2, B, S - 1, C)
+        counts = (weights.mT @ agree[:, :-1, :-1].flatten(2)).unflatten(3, (size - 1, levels))  # (2, B, C, S - 1, L)
+        return counts.permute(0, 1, 3, 4, 2).flatten(3)
+    happened = (agree.unsqueeze(-1) * here[:, :, None, None]).flatten(3)  # (B, S, S, L C)
+    so_far = happened.new_zeros(2, *happened[:, 0].shape)
+    weight = so_far.new_tensor([1.0, forget]).view(2, 1, 1, 1)
+    counts = happened.new_empty(2, len(agree), size * (size - 1) // 2, happened.shape[-1])
+    for j, pairs in enumerate(counts.split([*range(size)], dim=2)):
+        pairs.copy_(so_far[:, :, :j])
+        so_far.mul_(weight).add_(happened[:, j])
+    return counts
+
+
+def _prefixes(codes: Tensor) -> Tensor:
+    """Numbers that are equal where the first l codes of two items are, l = 1..L: (N, L) -> (N, L) int32"""
+    number, numbers = torch.zeros_like(codes[:, 0]), []
+    for code in codes.T:
+        number = (number * (codes.max() + 1) + code).unique(return_inverse=True)[1]
+        numbers.append(number.int())
+    return torch.stack(numbers, -1)
 
 
 class PointedK(nn.Module):

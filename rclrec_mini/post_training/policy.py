@@ -26,13 +26,12 @@ def token_log_probs(
     model: GenerativeModel, batch: Batch, catalog: Catalog, items: Tensor, *, constrained: bool = True
 ) -> Tensor:
     """log pi of each token of G items a user, the history being encoded once: items (B, G) -> (B, G, L)"""
-    walk, codes, tokens = TrieWalk(model, batch, catalog), catalog.codes[items], []
+    walk, nodes, tokens = TrieWalk(model, batch, catalog), catalog.nodes[items].long(), []
     beam = torch.arange(items.shape[1], device=items.device)
     for level in range(catalog.levels):
         masses = walk.expand()  # (B, 1 | G, C)
         whole = masses.logsumexp(-1) if constrained else walk.score
-        node = walk.node.expand_as(items)
-        slot = catalog.child_of(level, node, codes[..., level]) - walk.child[..., 0]
+        slot = nodes[..., level + 1] - walk.child[..., 0]
         place = slot if level == 0 else beam * masses.shape[-1] + slot
         walk.take(place)
         tokens.append(walk.score - whole)

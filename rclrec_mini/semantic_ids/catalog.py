@@ -4,6 +4,7 @@
     depth 0      root              child_offsets[0] = [0, 2]     child_tokens[0] = [0, 2]
     depth 1      (0) (2)           child_offsets[1] = [0, 2, 3]  child_tokens[1] = [0, 1, 0]
     depth 2      (0,0) (0,1) (2,0)                               leaf_items      = [2, 0, 1]
+    nodes        item 0: 0 0 1   item 1: 0 1 2   item 2: 0 0 0   of each item's path, by depth
 
 The nodes of depth l are the distinct l-prefixes in lexicographic order. The children of node n of depth l are
 the nodes child_offsets[l][n] .. child_offsets[l][n + 1] - 1 of depth l + 1, whose tokens stand at the same
@@ -40,6 +41,7 @@ class Catalog:
         child_offsets: L tensors, the l-th (nodes of depth l + 1 entry,) int32.
         child_tokens: L tensors, the l-th (nodes of depth l + 1,) int16.
         leaf_items: (N,) int32, the item of each leaf.
+        nodes: (N, L + 1) int32, the path of each item: its node of depth 0 (the root, 0) to L (its leaf).
 
     Raises:
         InputError: codes are not (N, L) integers in 0..V-1, or two items share a tuple.
@@ -48,13 +50,16 @@ class Catalog:
     def __init__(self, codes: Tensor, *, n_codes: int, data_hash: str = "", name: str = "codes") -> None:
         table = _checked(codes, n_codes, name)
         order = np.lexsort(table.T[::-1])  # (N,) items in lexicographic order of their tuples
-        offsets, tokens = _trie(table[order], order, name)
+        offsets, tokens, path = _trie(table[order], order, name)
+        nodes = np.empty_like(path)
+        nodes[order] = path
         self.codes = torch.from_numpy(table.astype(np.int64)).to(codes.device)
         self.n_codes = n_codes
         self.data_hash = data_hash
         self.child_offsets = tuple(torch.from_numpy(part).to(codes.device) for part in offsets)
         self.child_tokens = tuple(torch.from_numpy(part).to(codes.device) for part in tokens)
         self.leaf_items = torch.from_numpy(order.astype(np.int32)).to(codes.device)
+        self.nodes = torch.from_numpy(nodes).to(codes.device)
 
     @property
     def levels(self) -> int:
@@ -71,14 +76,15 @@ class Catalog:
         return f"Catalog({len(self)} items, {self.levels} levels of {self.n_codes} codes)"
 
     def trie_bytes(self) -> int:
-        """Memory of the trie and its leaf map, without the table of codes."""
+        """Memory of the trie and its leaf map, without the tables of codes and paths."""
         return sum(part.nbytes for part in (*self.child_offsets, *self.child_tokens, self.leaf_items))
 
     def to(self, device: torch.device | str) -> "Catalog":
         """The same catalogue on another device."""
         moved = object.__new__(Catalog)
         moved.n_codes, moved.data_hash = self.n_codes, self.data_hash
-        moved.codes, moved.leaf_items = self.codes.to(device), self.leaf_items.to(device)
+        moved.codes, moved.nodes = self.codes.to(device), self.nodes.to(device)
+        moved.leaf_items = self.leaf_items.to(device)
         moved.child_offsets = tuple(part.to(device) for part in self.child_offsets)
         moved.child_tokens = tuple(part.to(device) for part in self.child_tokens)
         return moved
@@ -165,9 +171,9 @@ def _checked(codes: Tensor, n_codes: int, name: str) -> np.ndarray:
     return codes.cpu().numpy().astype(np.int16)
 
 
-def _trie(table: np.ndarray, order: np.ndarray, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """child_offsets and child_tokens of a sorted table of codes (N, L); `order` only serves to name items."""
-    offsets, tokens = [], []
+def _trie(table: np.ndarray, order: np.ndarray, name: str) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """child_offsets, child_tokens and paths of a sorted table of codes (N, L); `order` only serves to name items."""
+    offsets, tokens, path = [], [], np.zeros((len(table), table.shape[1] + 1), np.int32)
     starts = np.zeros(1, np.int64)  # first row of each node of this depth
     is_new = np.zeros(len(table), bool)  # does the prefix of row i differ from that of row i - 1?
     is_new[0] = True
@@ -176,12 +182,13 @@ def _trie(table: np.ndarray, order: np.ndarray, name: str) -> tuple[list[np.ndar
         children = np.flatnonzero(is_new)
         offsets.append(np.append(np.searchsorted(children, starts), len(children)).astype(np.int32))
         tokens.append(table[children, level])
+        path[:, level + 1] = is_new.cumsum() - 1
         starts = children
     if not is_new.all():
         row = int(np.argmin(is_new))
         pair = f"items {order[row - 1]} and {order[row]}"
         raise InputError(f"{name}: {pair} share the codes {tuple(table[row].tolist())}, expected unique codes")
-    return offsets, tokens
+    return offsets, tokens, path
 
 
 def _digest(table: np.ndarray) -> str:

@@ -103,18 +103,21 @@ def test_without_events_everything_is_generated(model, batch):
 
 
 def test_what_is_told_of_an_event_is_counted_by_hand(codes, batch):
-    """A loop over events, targets, levels and behaviours in plain Python."""
+    """A loop over events, targets, levels and behaviours in plain Python, for all targets and for the last alone."""
     config = PointerConfig()
     pointer = Pointer(config=config, codes=codes, behaviors=4)
     events = batch.with_target()
-    target, pairs = torch.tensor([3, HISTORY]), [(0, 1), (0, 2), (1, 0), (1, 7), (1, HISTORY - 1)]
-    j, t = torch.tensor(pairs).T
-    told, past = pointer._told(events, target, j, t)
+    pairs = [(3, 1), (3, 2), (HISTORY, 0), (HISTORY, 7), (HISTORY, HISTORY - 1)]
+    place = torch.arange(HISTORY + 1)
+    j, t = (place < place[:, None]).nonzero().T
+    told, past = pointer._told(events, place, j, t)
+    last, past_of_last = pointer._told(events, place[-1:], j[:HISTORY] * 0, place[:-1])
+    assert_close(last, told[:, j == HISTORY])
+    assert_close(past_of_last, past[:, -1:])
     for b in range(0, len(batch), 5):
         exists = [s for s in range(HISTORY + 1) if events.mask[b, s]]
         seen = {s: tuple(codes[events.item[b, s]].tolist()) for s in range(HISTORY + 1)}
-        for p, (g, event) in enumerate(pairs):
-            end = int(target[g])
+        for end, event in pairs:
             expected = []
             for decay in (math.inf, config.decay):
                 for level in range(1, LEVELS + 1):
@@ -130,14 +133,14 @@ def test_what_is_told_of_an_event_is_counted_by_hand(codes, batch):
             expected += [math.exp(-(end - 1 - event) / scale) for scale in config.ages]
             expected += [float(events.behavior[b, event] == c) for c in range(4)]
             expected += [float(events.behavior[b, end] == c) for c in range(4)]
-            assert_close(told[b, p], torch.tensor(expected), atol=1e-5, rtol=1e-5)
-        for g, end in enumerate(target.tolist()):
+            assert_close(told[b, (j == end) & (t == event)][0], torch.tensor(expected), atol=1e-5, rtol=1e-5)
+        for end in (3, HISTORY):
             before = [s for s in exists if s < end]
             again = [s for s in before if events.item[b, s] in [events.item[b, r] for r in before if r < s]]
             for part, members in enumerate((before, again)):
                 for c in range(4):
                     n = sum(int(events.behavior[b, s] == c) for s in members)
-                    assert_close(past[b, g, 4 * part + c], torch.tensor(math.log1p(n)))
+                    assert_close(past[b, end, 4 * part + c], torch.tensor(math.log1p(n)))
 
 
 def test_all_events_at_once_point_as_each_target_alone(model, sequences):

@@ -41,6 +41,7 @@ def test_worked_example_of_the_docstring() -> None:
     assert [part.tolist() for part in catalog.child_offsets] == [[0, 2], [0, 2, 3]]
     assert [part.tolist() for part in catalog.child_tokens] == [[0, 2], [0, 1, 0]]
     assert catalog.leaf_items.tolist() == [2, 0, 1]
+    assert catalog.nodes.tolist() == [[0, 0, 1], [0, 1, 2], [0, 0, 0]]
 
 
 @given(catalogs())
@@ -49,6 +50,17 @@ def test_trie_and_codes_are_the_same_set(catalog: Catalog) -> None:
     expected = {tuple(codes): item for item, codes in enumerate(catalog.codes.tolist())}
     assert tuples_of_trie(catalog) == expected
     assert list(tuples_of_trie(catalog)) == sorted(expected)  # lexicographic order
+
+
+@given(catalogs())
+@settings(deadline=None)
+def test_paths_go_from_the_root_to_each_leaf_by_its_codes(catalog: Catalog) -> None:
+    node = torch.zeros(len(catalog), dtype=torch.int64)
+    for level in range(catalog.levels):
+        assert catalog.nodes[:, level].tolist() == node.tolist()
+        node = catalog.child_of(level, node, catalog.codes[:, level])
+    assert catalog.nodes[:, -1].tolist() == node.tolist()
+    assert catalog.leaf_items[node].tolist() == list(range(len(catalog)))
 
 
 @given(catalogs())

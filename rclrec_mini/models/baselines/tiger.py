@@ -126,11 +126,9 @@ def collision_catalog(catalog: Catalog) -> Catalog:
 
     A prefix cannot hold more than V items, since their codes are distinct. Source: Rajput et al., section 3.1.
     """
-    offsets = catalog.child_offsets[-1].long()  # of the leaves under each prefix
-    first, size = offsets[:-1], offsets.diff()
-    prefix = torch.empty_like(catalog.codes[:, 0])
-    prefix[catalog.leaf_items.long()] = torch.arange(len(size), device=catalog.device).repeat_interleave(size)
+    prefix = catalog.nodes[:, -2].long()
     by_prefix = prefix.argsort(stable=True)  # items of a prefix side by side, in item order
+    first = catalog.child_offsets[-1][prefix[by_prefix]].long()  # leaf of each one's prefix
     codes = catalog.codes.clone()
-    codes[by_prefix, -1] = torch.arange(len(codes), device=catalog.device) - first.repeat_interleave(size)
+    codes[by_prefix, -1] = torch.arange(len(codes), device=catalog.device) - first
     return Catalog(codes, n_codes=catalog.n_codes, data_hash=catalog.data_hash)
