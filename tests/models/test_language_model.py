@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -200,6 +201,29 @@ def test_weights_from_a_folder(folder, batch):
         found = token_log_probs(model, batch, catalog, everything, constrained=False).sum(-1)
         expected = -sum(sequence_nll(model, batch, 1, 4))
     assert found[1, 4].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_adapters_learn_and_weights_stay(folder, batch):
+    config = LanguageModelConfig(llm=str(folder), events=5)
+    whole = from_folder(config, TITLES, BEHAVIORS).eval()
+    torch.manual_seed(0)
+    adapted = from_folder(replace(config, lora=3), TITLES, BEHAVIORS).eval()
+    with torch.no_grad():
+        loss = whole(batch)["loss"]
+        assert_close(adapted(batch)["loss"], loss)  # adapters start at zero
+    learning = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert learning == {name for name, _ in adapted.named_parameters() if "lora" in name}
+    shapes = {p.shape for p in adapted.parameters() if p.requires_grad}
+    assert all(3 in shape for shape in shapes)
+
+    before = {name: p.clone() for name, p in adapted.state_dict().items()}
+    assert fit(adapted, batch, steps=30, lr=1e-2)["loss"] < 0.9 * loss
+    moved = {name for name, p in adapted.state_dict().items() if not torch.equal(p, before[name])}
+    assert moved == learning
+    again = from_folder(replace(config, lora=3), TITLES, BEHAVIORS).eval()
+    again.load_state_dict(adapted.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(batch)["loss"], adapted.eval()(batch)["loss"])
 
 
 def test_folders_that_are_no_language_model(folder, tmp_path):
