@@ -120,7 +120,11 @@ def row(*names: str) -> pd.DataFrame:
 # cores:
 
 # %%
-EIGHT = list(files["simulated shop"]["rows"])
+EIGHT = [
+    name
+    for name, one in files["simulated shop"]["rows"].items()
+    if "paper" in one
+]
 minutes = {
     data: {name: round(rows[name]["seconds"] / 60, 1) for name in EIGHT}
     for data, rows in table.items()
@@ -444,24 +448,32 @@ row("PBAT")
 
 # %% [markdown]
 # **This row is not PBAT at its best.** Its passes are dear: in a like time it makes 1,200 steps where SASRec makes
-# 10,000, and masks teach it from a few events of each. In all runs its best step was its last. On UserBehavior its
-# validation NDCG was 2.7, 5.6, 7.9 and 8.1 after each quarter of stage one. Take it as a lower bound: the budget
-# ended before the method did. (In the shop its width is 32, where the others have 64.)
+# 10,000, and masks teach it from a few events of each. In three of four runs its best step was its last. On
+# UserBehavior its validation NDCG was 2.7, 5.6, 7.9 and 8.1 after each quarter of stage one. In the shop the attention
+# of its [MASK] is still nearly uniform in the first layer (0.98 of the largest entropy; 0.76 in the second). Take it
+# as a lower bound: the budget ended before the method did.
 
 # %% tags=["remove-cell"]
 pbat_rows = {data: rows["PBAT"] for data, rows in table.items()}
-for one in pbat_rows.values():
-    assert set(one["stage_one"]["best_step"]) == {1200}
+best = [
+    s
+    for one in pbat_rows.values()
+    for s in one["stage_one"]["best_step"]
+]
+assert sorted(best) == [900, 1200, 1200, 1200]
+np.testing.assert_allclose(
+    pbat_rows["simulated shop"]["attention_entropy"],
+    [0.98, 0.76],
+    atol=0.006,
+)
 curve = pbat_rows["UserBehavior"]["curve"]["stage_one"]
 np.testing.assert_allclose(
     [100 * point["ndcg@10"] for point in curve],
     [2.7, 5.6, 7.9, 8.1],
     atol=0.05,
 )
-assert pbat_rows["simulated shop"]["config"]["model"]["d"] == 32
-assert (
-    files["UserBehavior"]["rows"]["PBAT"]["config"]["model"]["d"] == 64
-)
+for one in pbat_rows.values():
+    assert one["config"]["model"]["d"] == 64
 assert set(table["UserBehavior"]["SASRec"]["stage_one"]["steps"]) == {
     10_000
 }
@@ -768,17 +780,15 @@ pd.DataFrame.from_dict(marks, orient="index", columns=columns)
 #
 # ## All of them, on both logs
 
-# %% mystnb={"image": {"alt": "NDCG@10 of all methods on two logs: the count far ahead of the trained methods on both, the pointer rows level with it or above on the real one"}}
+# %% mystnb={"image": {"alt": "NDCG@10 of all methods on two logs: the count far ahead of the eight on both, and the three that point ahead of the count"}}
 from rclrec_mini.views import results
 
 taught = ("pointing (ours)", "SASRec, pointer", "MBGen, pointer")
-shop_pointing = committed("pointing/simulated_shop")["rows"]["pointing"]
 shown = {
     f"NDCG@10, {data}": {name: r["ndcg@10"] for name, r in rows.items()}
     for data, rows in table.items()
 }
 shop_shown, real_shown = shown.values()
-shop_shown["pointing (ours)"] = shop_pointing["ndcg@10"]
 both = {
     name: {data: one[name] for data, one in shown.items()}
     for name in real_shown
@@ -790,9 +800,9 @@ results.metrics(
 )
 
 # %% [markdown]
-# On both logs a count of the history beats every trained method of the paper's table. MBGen is first or second among
-# those, PBAT last or next to last. And on the real log, what a method is told of time and behaviour does not order
-# the table: BERT4Rec, which is told neither, is the best of the eight there.
+# On both logs a count of the history beats every trained method of the paper's table, and all that have the
+# pointer pass it. MBGen and BERT4Rec are the first two of the eight. What a method is told of time and behaviour
+# does not order the table: BERT4Rec is told neither, and on the real log it is the best.
 #
 # UserBehavior has 983 users for 64,440 items, and half of its test purchases take an item that training never saw. An
 # item table never learned such an item; the history may hold it all the same.
@@ -804,8 +814,9 @@ for rows in shown.values():
         mean[name] < mean["frequency with decay"] for name in EIGHT
     )
     ranking = sorted(EIGHT, key=mean.get, reverse=True)
-    assert ranking.index("MBGen") <= 1
-    assert ranking.index("PBAT") >= 6
+    assert set(ranking[:2]) == {"MBGen", "BERT4Rec"}
+    count = mean["frequency with decay"]
+    assert all(mean[name] > count for name in taught)
 real = table["UserBehavior"]
 n10 = {name: 100 * r["mean"] for name, r in real_shown.items()}
 assert max(EIGHT, key=n10.get) == "BERT4Rec"
@@ -854,9 +865,9 @@ estimates(pointed).join(to_ours).fillna("")
 
 # %% [markdown]
 # From 8.7 to 38.2, and from 14.4 to 40.2, both above the count. MBGen with a pointer is level with ours (40.4);
-# SASRec with one stays 2.2 points below, a small difference and a sure one. So nearly all of the gap was one missing
-# ability, and beside it the choice of the backbone matters little. It also says that *our* backbone is not what wins;
-# the pointer is.
+# SASRec with one stays 2.2 points below, a small difference and a sure one. In the shop it is 0.5 points *above* ours,
+# as sure. So nearly all of the gap was one missing ability, and beside it the choice of the backbone matters little. It
+# also says that *our* backbone is not what wins; the pointer is.
 
 # %% tags=["remove-cell"]
 np.testing.assert_allclose(
@@ -870,6 +881,10 @@ for gap in gaps.values():
     assert gap["other"] == "pointing (ours)"
 level = gaps["MBGen, pointer"]["ndcg@10"]
 assert level["low"] < 0 < level["high"]
+ahead = table["simulated shop"]["SASRec, pointer"]["against"]
+assert ahead["other"] == "pointing (ours)"
+assert round(100 * ahead["ndcg@10"]["difference"], 1) == 0.5
+assert ahead["ndcg@10"]["low"] > 0
 below = gaps["SASRec, pointer"]["ndcg@10"]
 assert below["high"] < 0 and round(100 * below["difference"], 1) == -2.2
 assert n10["MBGen"] > max(n10["TIGER"], n10["RCLRec"])

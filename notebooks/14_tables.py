@@ -62,7 +62,7 @@ from rclrec_mini.views.committed import committed, estimates
 # 4. A curriculum *can* pay: an oracle's does, by far, and where journeys end in the purchase itself a repaired one
 #    does, too, without an oracle.
 # 5. Once pointing has made copying free, no curriculum that we could learn adds more than a fifth of a point to the
-#    whole list, and other methods that are given the same pointer come close to ours or level.
+#    whole list, and other methods that are given the same pointer come close to ours, level, or half a point above.
 #
 # The rest of the chapter is the evidence, sentence by sentence.
 #
@@ -71,7 +71,7 @@ from rclrec_mini.views.committed import committed, estimates
 # For each user the last purchase is held out; everything before it is the history. A method ranks **all** items, and
 # Recall@10 is the share of users whose purchase is among its first ten (NDCG@10 also asks how far up). Learning rates
 # and the step to stop at are chosen on the purchase before the last. Time is the budget: steps were set so that all
-# take minutes of one core, though not the same number of them (2.5 to 21 in the end, the tables tell). Where
+# take minutes of one core, though not the same number of them (2.3 to 21 in the end, the tables tell). Where
 # several seeds were trained, they are averaged within each user, and the 95% interval is over users.
 #
 # ## By hand: is one method better?
@@ -111,14 +111,13 @@ np.testing.assert_allclose(test.difference, 0.5)
 # %% [markdown]
 # ## Table 1 on the simulated shop
 #
-# Three seeds, 2,998 test users, 2,400 items. The paper's eight methods, four rankings that need no training, and the
-# model that points:
+# Three seeds, 2,998 test users, 2,400 items. The paper's eight methods, five rankings that need no training, and what
+# is ours: the model that points, and its pointer given to SASRec and to MBGen.
 
-# %% mystnb={"image": {"alt": "NDCG@10 of 14 methods on the simulated shop with intervals: pointing first, then the count, then MBGen; RCLRec near the end"}}
+# %% mystnb={"image": {"alt": "NDCG@10 of 16 methods on the simulated shop with intervals: the three that point first, then the count, then MBGen; RCLRec near the end"}}
 shop = committed("mini/table1")
-pointing = committed("pointing/simulated_shop")
-ours = {"pointing (ours)": pointing["rows"]["pointing"]}
-table1 = shop["rows"] | ours | shop["naive"]
+table1 = shop["rows"] | shop["naive"]
+paper = [name for name, row in shop["rows"].items() if "paper" in row]
 results.methods(
     table1,
     metric="ndcg@10",
@@ -130,14 +129,15 @@ results.methods(
 estimates(table1).sort_values("N@10", ascending=False)
 
 # %% [markdown]
-# Three things to see. The count (*frequency with decay*) stands above all methods of the paper, 8 points of NDCG
-# above the best of them, MBGen. RCLRec comes last. And pointing stands above the count.
+# Three things to see. The count (*frequency with decay*) stands above all methods of the paper, 7 points of NDCG
+# above the best of them, MBGen. RCLRec comes last of the eight. And what points stands above the count.
 #
 # Is the last one true? The intervals overlap:
 
 # %%
 count = shop["naive"]["frequency with decay"]["ndcg@10"]
-pointed = ours["pointing (ours)"]["ndcg@10"]
+ours = shop["rows"]["pointing (ours)"]
+pointed = ours["ndcg@10"]
 for name, row in {"count": count, "pointing": pointed}.items():
     print(f"{name:9} {100 * row['low']:.1f} to {100 * row['high']:.1f}")
 
@@ -147,7 +147,7 @@ for name, row in {"count": count, "pointing": pointed}.items():
 # of its own, a third as wide:
 
 # %%
-gain = ours["pointing (ours)"]["to_count"]["ndcg@10"]
+gain = ours["to_count"]["ndcg@10"]
 print(
     f"{100 * gain['difference']:+.1f} "
     f"[{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
@@ -155,16 +155,18 @@ print(
 
 # %% tags=["remove-cell"]
 n10 = {name: row["ndcg@10"]["mean"] for name, row in table1.items()}
-paper = set(shop["rows"])
 best = max(paper, key=n10.get)
 assert best == "MBGen"
-assert 0.08 <= n10["frequency with decay"] - n10[best] < 0.09
+assert 0.07 <= n10["frequency with decay"] - n10[best] < 0.08
 order = sorted(paper, key=n10.get)
-assert order[0] == "RCLRec" and order[1] == "PBAT"
+assert order[0] == "RCLRec"
+points = set(table1) - set(paper) - set(shop["naive"])
+assert min(n10[n] for n in points) > n10["frequency with decay"]
 assert count["high"] > pointed["low"] and gain["low"] > 0
 width = (gain["high"] - gain["low"]) / (count["high"] - count["low"])
 assert 0.25 < width < 0.4
 assert shop["targets"] == 2998 and shop["items"] == 2400
+assert len(table1) == 16 and len(shop["naive"]) == 5
 assert {row["ndcg@10"]["seeds"] for row in table1.values()} <= {1, 3}
 
 # %% [markdown]
@@ -179,6 +181,7 @@ theirs = {
         for m in ("recall@10", "ndcg@10")
     }
     for name, row in shop["rows"].items()
+    if name in paper
 }
 pd.DataFrame(
     {
@@ -208,6 +211,7 @@ LOGS = {
 real = {
     name: committed(f"pointing/{file}") for name, file in LOGS.items()
 }
+pointing = committed("pointing/simulated_shop")
 everywhere = {"the simulated shop": pointing, **real}
 
 
@@ -266,8 +270,9 @@ estimates({n: rows[n] for n in (*with_pointer, "pointing (ours)")})
 
 # %% [markdown]
 # On UserBehavior SASRec goes from 8.7 to 38.2, MBGen from 14.4 to 40.2; in the table of Tmall above, both are level
-# with the rule. MBGen is level with ours, too, and SASRec 2 points below. What separated the methods from the count was
-# copying, and once they have it, little separates them from each other.
+# with the rule. MBGen is level with ours, too, and SASRec 2 points below. In the shop it is the other way round: MBGen
+# is level again, and SASRec 0.5 points above ours [0.2, 0.7]. What separated the methods from the count was copying,
+# and once they have it, little separates them from each other.
 #
 # Pointing against the count, on all four, three seeds each:
 
@@ -279,30 +284,37 @@ for name, result in everywhere.items():
 estimates(differences, ("recall@5", "recall@10", "ndcg@5", "ndcg@10"))
 
 # %% tags=["remove-cell"]
-names = set(shop["rows"])
 np.testing.assert_allclose(
     [100 * rows[n]["ndcg@10"]["mean"] for n in with_pointer],
     [8.7, 14.4, 38.2, 40.2],
     atol=0.06,
 )
 n10_tmall = {n: r["ndcg@10"]["mean"] for n, r in of_tmall.items()}
-assert max(n10_tmall[n] for n in names) < n10_tmall["most recent items"]
+assert max(n10_tmall[n] for n in paper) < n10_tmall["most recent items"]
 taken = [
     found["rows"][n]["seconds"] / 60
     for found in (shop, user_behavior, tmall)
-    for n in names
+    for n in paper
 ]
-assert 2.4 < min(taken) < 2.6 and 20.5 < max(taken) < 21.5
+assert 2.2 < min(taken) < 2.35 and 20.5 < max(taken) < 21.5
 against_count = rows["SASRec, pointer"]["to_count"]["ndcg@10"]
 assert against_count["low"] > 0
 level = rows["pointing (ours)"]["against"]
 assert level["other"] == "MBGen, pointer"
 assert level["ndcg@10"]["low"] < 0 < level["ndcg@10"]["high"]
+ahead = shop["rows"]["SASRec, pointer"]["against"]
+assert ahead["other"] == "pointing (ours)"
+assert [
+    round(100 * ahead["ndcg@10"][key], 1)
+    for key in ("difference", "low", "high")
+] == [0.5, 0.2, 0.7]
+mbgen = shop["rows"]["MBGen, pointer"]["ndcg@10"]["mean"]
+assert abs(mbgen - ours["ndcg@10"]["mean"]) < 0.002
 ub = {name: row["ndcg@10"]["mean"] for name, row in rows.items()}
 assert (
-    max(ub[name] for name in names) < 0.55 * ub["frequency with decay"]
+    max(ub[name] for name in paper) < 0.55 * ub["frequency with decay"]
 )
-assert max(ub[name] for name in names) < ub["most recent items"]
+assert max(ub[name] for name in paper) < ub["most recent items"]
 for name in ("the simulated shop", "UserBehavior"):
     assert differences[name]["ndcg@10"]["low"] > 0
 for name in ("Tmall 2014, brands", "IJCAI-15"):
@@ -339,14 +351,12 @@ split = {
 }
 estimates(split, ("of items seen before", "of items not seen"))
 
-# %% mystnb={"image": {"alt": "Recall@10 of the paper's methods among targets seen and not seen in the history: 42 to 75 against 1 to 17 per cent"}}
-groups = {
-    n: r["groups"]["target item"] for n, r in shop["rows"].items()
-}
+# %% mystnb={"image": {"alt": "Recall@10 of the paper's methods among targets seen and not seen in the history: 51 to 77 against 1 to 16 per cent"}}
+groups = {n: shop["rows"][n]["groups"]["target item"] for n in paper}
 results.slices(groups, title="The paper's methods by target item")
 
 # %% [markdown]
-# The paper's methods find 1 to 17% of the unseen targets, and pay for it with the seen ones. The count finds none, by
+# The paper's methods find 1 to 16% of the unseen targets, and pay for it with the seen ones. The count finds none, by
 # its nature, and neither does the pointing model, though it could: its ten places are filled by likely items of the
 # history, which is right three times out of four. A method that is better at both is not in these tables.
 #
@@ -370,9 +380,10 @@ unseen = {
         "estimate"
     ]["mean"]
     for name, row in shop["rows"].items()
+    if name in paper
 }
 assert 0.005 < min(unseen.values()) < 0.015
-assert 0.165 < max(unseen.values()) < 0.175
+assert 0.155 < max(unseen.values()) < 0.165
 assert (
     pointing["naive"]["frequency with decay"]["unseen"]["recall@10"][
         "mean"
@@ -838,8 +849,18 @@ for name in ("RCLRec", "w/o RCPM"):
 # %% [markdown]
 # ## Who is still rising
 #
-# A table is a photograph at one budget. The validation curves of UserBehavior tell how each method got there, and who
-# would gain from more time:
+# A table is a photograph at one budget. Validation curves tell how each method got there, and who would gain from
+# more time. In the shop, on the mean of three seeds (solid in stage one, dotted to the best of stage two):
+
+# %% mystnb={"image": {"alt": "The simulated shop, NDCG@10 on validation targets by minutes of training: the three that point high and flat from the start; MBGen rises to 42, RCLRec rises with it in stage one and falls to 23 in stage two"}}
+results.learning_curves(
+    {name: row["curve"] for name, row in shop["rows"].items()}
+)
+
+# %% [markdown]
+# What points is done after a quarter of its time. Of the eight, SASRec and BERT4Rec have stopped rising before the end
+# of stage one; the six others have not, so their rows are what they reach in minutes, not what they can reach at all.
+# Stage two lifts them all except RCLRec, whose prefix costs it what it had. The same on UserBehavior:
 
 # %% mystnb={"image": {"alt": "NDCG@10 on validation targets by minutes of training, one line a method: pointing high and flat from the start, the others low"}}
 results.learning_curves(
@@ -847,9 +868,8 @@ results.learning_curves(
 )
 
 # %% [markdown]
-# The pointing model is done after a quarter of its time. Most others are flat or fall, having learned their 983 users
-# by heart; a longer training would not help them here. In the shop, with three times as many users, most were best at
-# their last step, so their rows are what they reach in minutes, not what they can reach at all.
+# Most of the eight are flat or fall, having learned their 983 users by heart; a longer training would not help them
+# here.
 
 # %% tags=["remove-cell"]
 curves = {
@@ -858,11 +878,15 @@ curves = {
 }
 ends = curves["pointing (ours)"]
 assert max(ends) - ends[0] < 0.02
-last = [
-    r["stage_one"]["best_step"] == r["stage_one"]["steps"]
-    for r in shop["rows"].values()
-]
-assert sum(last) >= 6
+for n, r in shop["rows"].items():
+    rise = [p["ndcg@10"] for p in r["curve"]["stage_one"]]
+    if n in paper:
+        still = rise[-1] == max(rise)
+        assert still == (n not in ("SASRec", "BERT4Rec"))
+        lifted = r["curve"]["stage_two"][-1]["ndcg@10"] > rise[-1]
+        assert lifted == (n != "RCLRec")
+    else:
+        assert max(rise) - rise[0] < 0.021
 assert sum(c[-1] < 1.1 * max(c[:-1]) for c in curves.values()) >= 5
 
 # %% [markdown]
@@ -895,7 +919,7 @@ assert sum(c[-1] < 1.1 * max(c[:-1]) for c in curves.values()) >= 5
 # 100 * (1 - seen_share(pointing)) * (found - now)
 # ```
 #
-# By 4.2 points, to 71.6. That is what there is to win beyond copying. Keeping places for new items does not win it, as
+# By 3.3 points, to 70.7. That is what there is to win beyond copying. Keeping places for new items does not win it, as
 # the figure of reserved places showed: SASRec finds its unseen targets at the cost of seen ones.
 #
 # </details>
@@ -911,9 +935,9 @@ sasrec = shop["rows"]["SASRec"]["groups"]["target item"]
 found = sasrec["not in the history"]["estimate"]["mean"]
 now = pointing["rows"]["pointing"]["unseen"]["recall@10"]["mean"]
 more = 100 * (1 - seen_share(pointing)) * (found - now)
-np.testing.assert_allclose(more, 4.2, atol=0.05)
+np.testing.assert_allclose(more, 3.3, atol=0.05)
 total = 100 * pointing["rows"]["pointing"]["recall@10"]["mean"] + more
-np.testing.assert_allclose(total, 71.6, atol=0.1)
+np.testing.assert_allclose(total, 70.7, atol=0.1)
 
 # %% [markdown]
 # ## What you can do now

@@ -64,8 +64,8 @@ TRAINING: dict[str, dict[str, Any]] = {  # the same for all methods
     },
     "full": {"finetune": TrainConfig(lr=3e-4, evaluate_first=True)},
 }
-# Stage one in mini where it differs, meant to take all methods about as long: on the shop both stages together took 4
-# to 7 minutes of one core, MBGen's 11 (benchmarks/results/mini/table1.md). Masked training needs larger batches to
+# Stage one in mini where it differs, meant to take all methods about as long: on the shop both stages together took 2
+# to 4 minutes of one core, MBGen's 5.5 (benchmarks/results/mini/table1.md). Masked training needs larger batches to
 # begin to learn.
 SCHEDULES = {
     "sasrec": {"max_steps": 10_000},
