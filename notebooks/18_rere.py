@@ -507,8 +507,8 @@ if not FAST:
 #
 # The same at the budget of the tables. `rclrec reproduce rere` trains each row for 400 steps from one supervised
 # model, keeps the best of nine judgements on validation targets, the first of them before any step, and ranks all
-# test targets. One seed, one learning rate, intervals over users. In per cent, and what each row adds to the
-# supervised model that it came from (`benchmarks/results/rere/`):
+# test targets. Three seeds, the best of three learning rates each, intervals over users. In per cent, and what each
+# row adds to the supervised model that it came from (`benchmarks/results/rere/`):
 
 # %%
 from rclrec_mini.views.committed import committed, estimates
@@ -537,28 +537,31 @@ table("w/o RCPM")
 table("pointing")
 
 # %% [markdown]
-# A difference of exactly 0.0 is step 0: on validation no later policy was better than the one that came.
+# A difference of exactly 0.0 is step 0 in every seed: on validation no later policy was better than the one that came.
 #
-# **ReRe mends what supervised training has broken, and adds nothing where that went well.** RCLRec to the letter had
-# NDCG@10 34.9 after pre-training, and 20.3 after it was fine-tuned with a prefix. From there ReRe regains 2.8 points.
-# The same backbone fine-tuned without a prefix has 36.9, the model that points 50.7: from these two ReRe finds
-# nothing better, although more of its groups have signal, three in four.
+# **ReRe mends what supervised training has broken, and adds next to nothing where that went well.** RCLRec to the
+# letter had NDCG@10 34.5 after pre-training, and 22.8 after it was fine-tuned with a prefix. From there ReRe regains
+# 6.6 points. The same backbone fine-tuned without a prefix has 36.5, the model that points 50.7: to these two ReRe
+# adds 0.1 and 0.0, although more of their groups have signal, nine and seven in ten.
 #
-# **S-DPO {cite}`sdpo` with negatives from the beam does add something**: 5.6 points to the first, and 2.1 [1.6, 2.6]
-# to the second, a model in good health. It prefers the target to three of the items that the policy itself would
-# show. With random negatives it adds nothing: that a purchase is likelier than a random item was known. To the model
-# that points neither adds anything.
+# **S-DPO {cite}`sdpo` with negatives from the beam adds more**: 10.6 points to the first, and 0.6 [0.4, 0.8] to the
+# second, a model in good health. It prefers the target to three of the items that the policy itself would show. With
+# random negatives it adds nothing: that a purchase is likelier than a random item was known. To the model that points
+# neither adds anything. And no row of RCLRec comes back to the 34.5 of its own pre-training.
 #
 # The ablations, where there is something to see:
 #
-# - The rule alone does nearly as well as both rewards. The ranking reward alone does nothing: it says what is wrong
-#   and not what is right.
+# - The rule alone does most of it, 5.0. The ranking reward alone does nearly nothing: it says what is wrong and not
+#   what is right.
 # - **The gate matters.** Without it a group that lacks the target punishes whatever the policy would recommend, and
-#   Recall@10 falls by three points.
-# - The largest gain, 6.7, comes from putting the target into each group. But then a policy learns from an item that
+#   Recall@10 gains 2.8 points where it gained 6.7; one of the three seeds found no better policy at all.
+# - The largest gain, 10.9, comes from putting the target into each group. But then a policy learns from an item that
 #   it did not write, as supervised training does. It is more of the cure that the patient had needed before.
-# - Groups that are drawn, plainly or without replacement, add nothing: half as many of them hold the target.
+# - Groups that are drawn do little: plainly nothing, without replacement 1.9. They hold the target less often, in 35
+#   and 49 of a hundred groups, where those of beams hold it in 67.
 # - Dividing by the standard deviation, or leaving out the groups without signal, makes no difference here.
+# - A judge's score as the reward does nearly as well as ReRe's own, 5.6, where the judge (SASRec, 31.9) ranks better
+#   than its pupil. Likeness to the target, the reward that was hacked above, gives 2.8 to a policy this far down.
 #
 # ReRe's authors report large gains over supervised language models. What is seen here suggests a question to put to
 # any such gain: how good was the model before, measured against its own pre-training and against a plain count?
@@ -574,35 +577,54 @@ ndcg = {
     for name, row in study.items()
 }
 letter = study["RCLRec"]
-assert round(100 * letter["stage_one"]["ndcg@10"]["mean"], 1) == 34.9
+own = round(100 * letter["stage_one"]["ndcg@10"]["mean"], 1)
+assert own == 34.5
 assert (ndcg["RCLRec"], ndcg["w/o RCPM"], ndcg["pointing"]) == (
-    20.3,
-    36.9,
+    22.8,
+    36.5,
     50.7,
 )
-assert (
-    gain["RCLRec, ReRe"] == 2.8
-    and gain["RCLRec, ReRe, rule alone"] == 2.3
-)
-assert gain["RCLRec, S-DPO, beam"] == 5.6
+assert max(x for n, x in ndcg.items() if n.startswith("RCLRec")) < own
+expected = {
+    "RCLRec, ReRe": 6.6,
+    "w/o RCPM, ReRe": 0.1,
+    "pointing, ReRe": 0.0,
+    "RCLRec, S-DPO, beam": 10.6,
+    "w/o RCPM, S-DPO, random": 0,
+    "pointing, S-DPO, beam": 0,
+    "RCLRec, ReRe, rule alone": 5.0,
+    "RCLRec, ReRe, target added": 10.9,
+    "RCLRec, ReRe, without replacement": 1.9,
+    "RCLRec, ReRe, collaborative": 5.6,
+    "RCLRec, ReRe, semantic": 2.8,
+}
+assert {name: gain[name] for name in expected} == expected
+largest = max(gain, key=gain.get)
+assert largest == "RCLRec, ReRe, target added"
+assert gain["RCLRec, S-DPO, random"] < 0
+assert gain["RCLRec, ReRe, sampling"] < 0
+assert 0 < gain["RCLRec, ReRe, ranking alone"] < 0.4
 hard = study["w/o RCPM, S-DPO, beam"]["against"]["ndcg@10"]
 assert [
     round(100 * hard[key], 1) for key in ("difference", "low", "high")
-] == [2.1, 1.6, 2.6]
-assert gain["RCLRec, S-DPO, random"] == 0
-assert gain["w/o RCPM, S-DPO, random"] == 0
-assert gain["pointing, S-DPO, beam"] == 0
-assert gain["w/o RCPM, ReRe"] == gain["pointing, ReRe"] == 0
-assert gain["RCLRec, ReRe, ranking alone"] == 0
-assert gain["RCLRec, ReRe, target added"] == 6.7
-for name in ("sampling", "without replacement"):
-    assert gain[f"RCLRec, ReRe, {name}"] == 0
+] == [0.6, 0.4, 0.8]
 for name in ("mean alone", "groups with signal"):
-    assert abs(gain[f"RCLRec, ReRe, {name}"] - 2.8) < 0.2
-ungated = study["RCLRec, ReRe, without the gate"]["against"]
-assert round(100 * ungated["recall@10"]["difference"], 1) == -3.0
-for name in ("w/o RCPM, ReRe", "pointing, ReRe"):
-    assert 0.7 < study[name]["log"]["signal"] < 0.8
+    assert abs(gain[f"RCLRec, ReRe, {name}"] - 6.6) < 0.3
+ungated = study["RCLRec, ReRe, without the gate"]
+for row_of, points in ((ungated, 2.8), (study["RCLRec, ReRe"], 6.7)):
+    more = row_of["against"]["recall@10"]["difference"]
+    assert round(100 * more, 1) == points
+steps = [run["best_step"] for run in ungated["runs"].values()]
+assert sum(step == 0 for step in steps) == 1
+signal = {
+    name: round(100 * row["log"]["hit"])
+    for name, row in study.items()
+    if "hit" in row["log"]
+}
+assert signal["w/o RCPM, ReRe"] == 88 and signal["pointing, ReRe"] == 74
+groups = ("ReRe", "ReRe, sampling", "ReRe, without replacement")
+assert [signal[f"RCLRec, {name}"] for name in groups] == [67, 35, 49]
+assert ndcg["RCLRec"] < ndcg["SASRec"] == 31.9
 
 # %% [markdown]
 # ## Exercises
