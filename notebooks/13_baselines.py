@@ -788,11 +788,10 @@ shown = {
     f"NDCG@10, {data}": {name: r["ndcg@10"] for name, r in rows.items()}
     for data, rows in table.items()
 }
-shop_shown, real_shown = shown.values()
+_, real_shown = shown.values()
 both = {
     name: {data: one[name] for data, one in shown.items()}
     for name in real_shown
-    if name in shop_shown
 }
 order = sorted(both, key=lambda name: -real_shown[name]["mean"])
 results.metrics(
