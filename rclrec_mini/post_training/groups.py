@@ -24,7 +24,7 @@ Sampling = Literal["beam", "sample", "gumbel"]
 
 
 class Group(NamedTuple):
-    """items (B, G), the most likely first where they are distinct; 0 where not `valid` (B, G), as the catalogue or the
+    """items (B, G), those that the model finds most likely first; 0 where not `valid` (B, G), as the catalogue or the
     beams held fewer; weight (B, G), 0 there."""
 
     items: Tensor
@@ -59,27 +59,29 @@ def with_target(group: Group, target: Tensor) -> Group:
 
 
 def _sampled(model: GenerativeModel, batch: Batch, catalog: Catalog, size: int) -> Tensor:
-    """Independent draws, each beam taking one child at every level: (B, G)"""
-    walk = TrieWalk(model, batch, catalog)
+    """Independent draws, each beam taking one child at every level, the likeliest first: (B, G)"""
+    walk, drawn = TrieWalk(model, batch, catalog), 0
     for level in range(catalog.levels):
-        p = walk.expand().softmax(-1)  # (B, W, C)
+        log_p = walk.expand().log_softmax(-1)  # (B, W, C)
         if level == 0:
-            walk.take(torch.multinomial(p[:, 0], size, replacement=True))
+            child = torch.multinomial(log_p[:, 0].exp(), size, replacement=True)
+            walk.take(child)
         else:
-            child = torch.multinomial(p.flatten(0, 1), 1).view(p.shape[:2])
-            walk.take(torch.arange(size, device=p.device) * p.shape[-1] + child)
-    return walk.items()
+            child = torch.multinomial(log_p.flatten(0, 1).exp(), 1).view(log_p.shape[:2])
+            walk.take(torch.arange(size, device=log_p.device) * log_p.shape[-1] + child)
+        drawn = drawn + log_p.expand(-1, size, -1).gather(2, child[..., None])[..., 0]
+    return walk.items().gather(1, drawn.argsort(dim=1, descending=True, stable=True))
 
 
 def _gumbel(model: GenerativeModel, batch: Batch, catalog: Catalog, size: int) -> Group:
     """Stochastic beam search: the beams with the largest perturbed log-probabilities, one more than asked for."""
     walk = TrieWalk(model, batch, catalog)
-    log_p = perturbed = torch.zeros_like(walk.score)  # of each beam under the constrained policy (B, W)
+    log_p = torch.zeros_like(walk.score)  # of each beam under the constrained policy (B, W)
+    perturbed = gumbel(log_p)
     for _ in range(catalog.levels):
         children = log_p.unsqueeze(-1) + walk.expand().log_softmax(-1)  # (B, W, C)
         children = children.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-        noise = torch.rand_like(children).clamp(min=torch.finfo(children.dtype).tiny)
-        raised = given_maximum(children - (-noise.log()).log(), perturbed)
+        raised = given_maximum(children + gumbel(children), perturbed)
         place = first_best(raised.flatten(1), size + 1)
         log_p, perturbed = children.flatten(1).gather(1, place), raised.flatten(1).gather(1, place)
         walk.take(place)
@@ -89,7 +91,15 @@ def _gumbel(model: GenerativeModel, batch: Batch, catalog: Catalog, size: int) -
     kappa = left_out if left_out.shape[1] else log_p.new_full((len(order), 1), -torch.inf)
     drawn = -torch.expm1(-(log_p - kappa).exp())  # 1 where nothing was left out
     valid = (items >= 0) & (log_p > float("-inf"))
-    return Group(items.clamp(min=0), valid, torch.where(valid, log_p.exp() / drawn, 0.0))
+    weight = torch.where(valid, log_p.exp() / drawn, 0.0)
+    likeliest = log_p.argsort(dim=1, descending=True, stable=True)
+    return Group(*(part.gather(1, likeliest) for part in (items.clamp(min=0), valid, weight)))
+
+
+def gumbel(like: Tensor) -> Tensor:
+    """Independent draws from Gumbel(0), as many as `like` has numbers."""
+    uniform = torch.rand_like(like).clamp(min=torch.finfo(like.dtype).tiny)
+    return -(-uniform.log()).log()
 
 
 def given_maximum(perturbed: Tensor, maximum: Tensor) -> Tensor:

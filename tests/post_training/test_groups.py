@@ -1,10 +1,13 @@
 """Likelihoods against the whole catalogue, and each way of drawing a group against the policy that it draws from."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from seven_items import ITEMS, everything
 from torch.testing import assert_close
 
+from rclrec_mini.data.sequences import Batch
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.post_training.groups import draw, given_maximum, with_target
 from rclrec_mini.post_training.policy import token_log_probs
@@ -14,6 +17,11 @@ def policy(model, batch, catalog):
     """pi of every item (B, N)"""
     with torch.no_grad():
         return token_log_probs(model, batch, catalog, everything(batch)).sum(-1).exp()
+
+
+def often(batch, n):
+    """Each history n times over."""
+    return Batch(**{field.name: getattr(batch, field.name).repeat_interleave(n, 0) for field in fields(batch)})
 
 
 def test_the_constrained_policy_sums_to_one_and_the_free_one_is_the_likelihood(model, batch, catalog):
@@ -77,17 +85,26 @@ def test_draws_follow_the_policy(model, batch, catalog):
 
 def test_gumbel_draws_are_distinct_and_their_weights_unbiased(model, batch, catalog):
     torch.manual_seed(0)
-    n, f = 500, torch.tensor([3.0, -1.0, 0.5, 7.0, -2.0, 1.0, 11.0]).double()
-    estimates, first = [], torch.zeros(len(batch), ITEMS)
-    for _ in range(n):
-        group = draw(model, batch, catalog, size=3, sampling="gumbel")
-        assert all(len(set(row)) == 3 for row in group.items.tolist())
-        estimates.append((group.weight * f[group.items]).sum(1))
-        first[torch.arange(len(batch)), group.items[:, 0]] += 1 / n
-    p, estimates = policy(model, batch, catalog), torch.stack(estimates)
-    error = estimates.std(0) / n**0.5
-    assert ((estimates.mean(0) - p @ f).abs() < 5 * error).all()
-    assert ((first - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()  # the first is a plain draw
+    n, f = 5_000, torch.tensor([3.0, -1.0, 0.5, 7.0, -2.0, 1.0, 11.0]).double()
+    p = policy(model, batch, catalog)
+    group = draw(model, often(batch, n), catalog, size=3, sampling="gumbel")
+    assert all(len(set(row)) == 3 for row in group.items.tolist())
+    for values, expected in ((f, p @ f), (torch.ones_like(f), torch.ones(len(batch)).double())):
+        estimate = (group.weight * values[group.items]).sum(1).view(-1, n)
+        error = estimate.std(1) / n**0.5
+        assert ((estimate.mean(1) - expected).abs() < 5 * error).all()
+    one = draw(model, often(batch, n), catalog, size=1, sampling="gumbel").items.view(-1, n)  # a plain draw
+    found = torch.stack([(one == item).double().mean(1) for item in range(ITEMS)], dim=1)
+    assert ((found - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
+
+
+@pytest.mark.parametrize("sampling", ["beam", "sample", "gumbel"])
+def test_the_likeliest_of_a_group_comes_first(model, batch, catalog, sampling):
+    torch.manual_seed(0)
+    group = draw(model, often(batch, 20), catalog, size=5, sampling=sampling)
+    free = token_log_probs(model, batch, catalog, everything(batch), constrained=sampling != "beam").sum(-1)
+    likelihood = free.repeat_interleave(20, 0).gather(1, group.items)
+    assert (likelihood.diff(dim=1) <= 1e-9).all() and group.valid.all()
 
 
 def test_gumbel_of_the_whole_catalogue_is_the_policy(model, batch, catalog):
