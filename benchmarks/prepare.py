@@ -213,7 +213,7 @@ def main(config: Config) -> dict:
     origin = provenance()
     origin["versions"] |= versions()
     named = asdict(config) | {"out": config.out.name, "log": config.log and config.log.name}
-    result = {"config": named, **origin, "device": device_name(), "cores": os.cpu_count()}
+    result = {"config": named, **origin, "device": "cpu", "cores": os.cpu_count()}
     result |= {"load": list(os.getloadavg()), "rows": rows, "text_bytes": size, "table": table, "runs": runs}
     write_json(config.out, result)
     return result
@@ -223,12 +223,6 @@ def versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("duckdb", "ibis-framework", "polars", "pandas", "pyarrow")}
-
-
-def device_name() -> str:
-    """The processor the numbers belong to."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "cpu")
 
 
 if __name__ == "__main__":

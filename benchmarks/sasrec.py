@@ -222,16 +222,10 @@ def main(config: Config) -> dict:
         origin["versions"]["recbole"] = version("recbole")
     settings = asdict(config) | {"out": config.out.name}
     malloc = {name: os.environ.get(name, "") for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "LD_PRELOAD")}
-    result = {"config": settings, **origin, "malloc": malloc, "device": processor(), "load": list(os.getloadavg())}
+    result = {"config": settings, **origin, "malloc": malloc, "device": "cpu", "load": list(os.getloadavg())}
     result |= {"seconds": seconds, "medians": medians, "ratios": table, "ranking": ranking}
     write_json(config.out, result)
     return result
-
-
-def processor() -> str:
-    """The processor the numbers belong to."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "cpu")
 
 
 if __name__ == "__main__":

@@ -212,18 +212,11 @@ def main(config: Config) -> dict:
     origin["versions"]["transformers"] = transformers.__version__
     settings = asdict(config) | {"out": config.out.name}
     malloc = {name: os.environ.get(name, "") for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "LD_PRELOAD")}
-    result = {"config": settings, **origin, "malloc": malloc, "device": device_name(config.device)}
+    device = torch.cuda.get_device_name() if config.device == "cuda" else config.device
+    result = {"config": settings, **origin, "malloc": malloc, "device": device}
     result |= {"load": list(os.getloadavg()), "seconds": seconds, "medians": medians, "ratios": table}
     write_json(config.out, result)
     return result
-
-
-def device_name(device: str) -> str:
-    """The processor or GPU the numbers belong to."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "cpu")
 
 
 if __name__ == "__main__":

@@ -405,9 +405,6 @@ assert left["counts"] == {
 assert left["counts"]["users"] == len(of_user)
 buyers = {row[1] for row in rows if row[3] == "order"}
 assert 130 < len(buyers) < 150, len(buyers)
-by_rows = Counter(
-    (row[1], row[2][0]) for row in rows if row[3] == "order"
-)
 kept = Sequences.load(folder / "core")
 names = [
     read_table(folder / "core", kind)["raw_id"].to_pylist()

@@ -129,12 +129,13 @@ def _best(path: Path) -> Path:
 
 
 def provenance() -> dict[str, Any]:
-    """Where a result comes from: git commit of the library ("unknown" outside its repository) and versions."""
+    """Where a result comes from: git commit of the library ("unknown" outside its repository), versions, machine."""
     packages = ("rclrec_mini", "torch", "lightning", "numpy", "safetensors")
     return {
         "commit": _commit(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": platform.platform(),
+        "processor": _processor(),
         "threads": torch.get_num_threads(),
     }
 
@@ -151,6 +152,12 @@ def _commit() -> str:
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor())
 
 
 def _unique(model: nn.Module) -> dict[str, Tensor]:

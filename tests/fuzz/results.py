@@ -72,7 +72,7 @@ VERBS: dict[str, list[Callable[[Path], Any]]] = {  # what reads a folder
     "ids": [trained],
     "run": [evaluated, recommended, recommended, recommended, resumed],
 }
-CLOCK = {"seconds", "commit", "platform", "threads"}
+CLOCK = {"seconds", "commit", "platform", "processor", "threads"}
 
 
 def content(folder: Path) -> dict[str, Any]:

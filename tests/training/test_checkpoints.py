@@ -131,5 +131,5 @@ def test_weights_are_untouched_when_a_file_does_not_fit(tmp_path):
 
 def test_provenance_is_json():
     found = json.loads(json.dumps(provenance()))
-    assert set(found) == {"commit", "versions", "platform", "threads"}
+    assert set(found) == {"commit", "versions", "platform", "processor", "threads"}
     assert torch.__version__.startswith(found["versions"]["torch"])  # which may go on with +cpu
