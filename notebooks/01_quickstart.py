@@ -165,6 +165,11 @@ print(
 # \end{aligned}
 # $$
 #
+# $L_{\text{pre}}(\theta)$ is the loss of the target behind the prefix, under the weights that are trained;
+# $L_{\text{base}}(\theta_0)$ its loss without one, under the frozen weights $\theta_0$ of stage one. The *hinge* is
+# zero once the first is smaller by the margin $m$, and $\lambda$ weighs it; all of it has [a
+# chapter](10_quality_loss.ipynb).
+#
 # We fine-tune twice from the same weights: as the paper says, and without any prefix.
 
 # %%
@@ -371,8 +376,8 @@ assert (
 # $$P(i) = g \sum_t p_t\,[i_t = i] + (1 - g)\,P_{\text{gen}}(i)$$
 #
 # What the pointer is told is what one can count: how often an event's item and its codes occur under each behaviour,
-# and how long ago. [Pointing](12_pointer.ipynb) builds it. Stage one alone, for a quarter of the steps, without any
-# curriculum:
+# and how long ago. [Pointing](12_pointer.ipynb) builds it. Both stages once more, the first with a
+# quarter of the steps, and no curriculum:
 
 # %%
 pointing, result = stage_two(lesson("pointing", fast=FAST), materials)
@@ -402,10 +407,9 @@ if not FAST:
     assert best == "pointing" and test.low > 0
 
 # %% [markdown]
-# It passes the count, and in less time than the others took. The gain is small in points and sure: the same users,
-# the same items in the history, in a better order. On real logs the picture is the same, and on one of them the gain
-# is three times as large: [The tables](14_tables.ipynb) hold all of it, and what becomes of curricula once copying is
-# free.
+# It passes the count, and in less time than the others took. The gain is small in points and sure: the same users, the
+# same items in the history, in a better order. On one real log the gain is three times as large, on two others there is
+# none to be seen: [The tables](14_tables.ipynb) hold all of it, and what becomes of curricula once copying is free.
 #
 # ## Exercises
 #

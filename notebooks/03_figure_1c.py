@@ -549,9 +549,9 @@ assert (
 # lead(without.contrasts.to_pandas())
 # ```
 #
-# Category falls from 0.10 to 0.07, brand from 0.09 to 0.05, seller from 0.06 to 0.02. All three stay above zero. On
-# the real rows they fell below it: in the shop, journeys are about a need; on Tmall, as far as these rows tell, about
-# a thing.
+# Category falls from 0.10 to 0.07, brand from 0.09 to 0.05, seller from 0.06 to 0.02. All three stay above zero. On the
+# real rows they lay below it from the start, and fell further: in the shop, journeys are about a need; on Tmall, as far
+# as these rows tell, about a thing.
 #
 # </details>
 #

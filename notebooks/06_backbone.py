@@ -435,8 +435,9 @@ sooner, {name: f"{100 * r:.1f}" for name, r in recall.items()}
 
 # %% [markdown]
 # The copier is twice as fast: about 150 steps for what the usual start needs 300. And its loss is better spent. It
-# finds a quarter of the purchases when the other finds a seventh. The lead melts in a long training, but small runs
-# are what a reader has. It is no part of the paper, and to be fair every method of the book starts so.
+# finds a quarter of the purchases when the other finds a seventh. Whether the lead lasts in a long training we did
+# not measure; small runs are what a reader has. It is no part of the paper, and to be fair every method of the book
+# starts so.
 
 # %% tags=["remove-cell"]
 batch = sequences.batch(rows, 50)

@@ -536,8 +536,9 @@ marks = {
 curricula.gain_by_precision(starts, marks, metric="Recall@10")
 
 # %% [markdown]
-# To the letter, a curriculum pays from a precision of about 0.53 on. With the repairs it pays from 0.18 on, and one
-# that is wrong throughout costs 2 points instead of 18. Then see where the selectors of Table 2 stand, each
+# To the letter, the line crosses zero at a precision of about 0.53. With the repairs it crosses near 0.18, but flatly:
+# at a quarter the gain is not sure yet, at a half it is. And a curriculum that is wrong throughout costs 2 points
+# instead of 18. Then see where the selectors of Table 2 stand, each
 # fine-tuned on three seeds (`benchmarks/results/mini/table2.json`):
 
 # %%

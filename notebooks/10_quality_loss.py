@@ -303,8 +303,8 @@ estimates({name: table2[name] for name in rows}).join(
 # %% [markdown]
 # Nothing: without it the model is half a point *better*. The formula above lets one expect no more. Where the hinge is
 # active, the loss is the target's own once more, with a fortieth of its weight; and it is active on three of four
-# purchases, whatever was chosen. The interval is over users. Over the three seeds Recall@10 spreads by 0.5 and 1.2
-# points (standard deviation), so read no more into half a point than that the loss does not help.
+# purchases, whether RCPM chose, recency or chance. The interval is over users. Over the three seeds Recall@10 spreads
+# by 0.5 and 1.2 points (standard deviation), so read no more into half a point than that the loss does not help.
 
 # %% tags=["remove-cell"]
 hinge = {name: row["hinge active"] for name, row in logs.items()}
@@ -383,9 +383,9 @@ references.round(2)
 
 # %% [markdown]
 # With the frozen reference the purchase gets a little likelier with the prefix, and without it, too. With its own the
-# loss is well satisfied: the difference went from below zero to more than half a nat. But with the prefix the purchase
-# is no likelier than before. **Without it, it is far less likely**, about two nats a token instead of little more than
-# one. The model has learned to need the prefix. A reference that cannot move closes this way out.
+# loss gets more of what it asks for: the difference went from below zero to more than half a nat. But with the prefix
+# the purchase is no likelier than before. **Without it, it is far less likely**, about two nats a token instead of
+# little more than one. The model has learned to need the prefix. A reference that cannot move closes this way out.
 
 # %% tags=["remove-cell"]
 if not FAST:

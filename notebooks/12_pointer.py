@@ -111,8 +111,8 @@ found
 np.testing.assert_allclose(list(P.values()), [0.58, 0.26, 0.16])
 
 # %% [markdown]
-# Training maximises $\log P$ of the item that came. Nothing in it is hard, so the gradient reaches every $p_t$
-# without a straight-through trick.
+# Training maximises $\log P$ of the item that came, or a bound of it, of which [below](#soft-or-hard-likelihood). No
+# event is chosen, so the gradient reaches every $p_t$ without a straight-through trick.
 #
 # ## Attention averages, and cannot count
 #

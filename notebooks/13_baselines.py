@@ -425,8 +425,8 @@ assert_close((fused.mean, fused.covariance), (mu, S))
 mu, S  # nearer to 3, the surer one
 
 # %% [markdown]
-# A user fused with a behaviour is a *pattern*, what a cart means to this user. How far two patterns lie apart scales
-# a learned vector, and that is what one event's attention is told of another's behaviour:
+# A user fused with a behaviour is a *pattern*, what a cart means to this user. How far two patterns lie apart, over
+# the width $d$, scales a learned vector, and that is what one event's attention is told of another's behaviour:
 
 # %%
 from rclrec_mini.models.baselines.pbat import PBAT, PBATConfig
@@ -437,10 +437,10 @@ who, kind = pbat.user(batch.user), pbat.behavior(torch.arange(4))
 kind = Gaussian(pbat.of_behavior(kind.mean), kind.covariance)
 pattern = fuse(Gaussian(*(part[:, None] for part in who)), kind)
 phi = root(pattern)  # [mu, sqrt S], (B, 4, 2d)
-W = (phi[:, :, None] - phi[:, None]).square().sum(-1) / 4
+W = (phi[:, :, None] - phi[:, None]).square().sum(-1)
 E = pbat.relation.raw(torch.arange(16)).mean.view(4, 4, -1)
 relation = pbat.relations(pbat.patterns(batch.user))
-assert_close(-W[..., None] * E, relation.mean)
+assert_close(-W[..., None] / config.d * E, relation.mean)
 W[:, CLICK, PURCHASE].detach()  # of each user, untrained
 
 # %%

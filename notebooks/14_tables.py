@@ -462,7 +462,8 @@ pd.DataFrame(rows).round(1).T
 
 # %% [markdown]
 # (Points of Recall@10 over no prefix, one seed.) To the letter, half of the events must be right before the prefix
-# costs nothing; with prefixes practised and their loss turned down, a quarter. RCPM is right in fewer than one of
+# costs nothing; with prefixes practised and their loss turned down about a fifth, though a gain is sure from a half on
+# only. RCPM is right in fewer than one of
 # five. *Taught the truth* is a selector that was shown the true journeys in training: even it does not find enough of
 # them.
 

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # The full Tmall experiment
 #
-# The paper's numbers come from a log of Tmall that is hundreds of times larger than our shop. The logs are public, and
-# the commands are the ones you know; what changes is what they cost. This chapter says where to get the logs, what each
-# step takes, and how to set a result beside the paper's. After it you can
+# The paper's numbers come from a log of Tmall that, by our guess, is more than a thousand times larger than our shop.
+# The logs are public, and the commands are the ones you know; what changes is what they cost. This chapter says where
+# to get the logs, what each step takes, and how to set a result beside the paper's. After it you can
 #
 # 1. get REC-Tmall, IJCAI-15 and UserBehavior, and read a line of each;
 # 2. say what every step takes in time, memory and disk, and which of these numbers nobody has measured;
@@ -20,7 +20,7 @@
 #
 # [Your own data](16_your_data.ipynb) explains `prepare`. The chapter runs in about 50 seconds on two cores.
 #
-# **No number of this page comes from Tmall.** Costs were measured on generated logs: events of the simulated shop,
+# **No cost on this page was measured on Tmall.** Costs were measured on generated logs: events of the simulated shop,
 # written in REC-Tmall's text format. The commands run here on a small log of that kind; they are the same for the real
 # one.
 

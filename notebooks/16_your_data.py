@@ -474,7 +474,7 @@ pd.Series(checklist(sequences)).round(2)
 # ### What is enough?
 #
 # For the first and third number there is a yardstick: four logs on which this project has trained the same model with
-# the same settings. *The first is the simulated shop, the other three are first rows of public logs.*
+# the same settings. *The first is the simulated shop, the other three are public logs, two of them their first rows.*
 
 # %%
 from rclrec_mini.views.committed import committed

@@ -56,10 +56,11 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # a tiny shop, few steps
 # %% [markdown]
 # ## A group, its rewards, its advantages
 #
-# For one history the policy $\pi_\theta$ writes a group of $G$ items $o_1, \dots, o_G$. The item $i^\ast$ that the
-# person bought is known. The *rule* reward is verifiable, but it treats all other items alike. The *ranking* reward
-# tells them apart by the rank that the policy itself gave them, from 0, and only acts in a group that holds the
-# target {cite}`rere`:
+# For one history the policy $\pi_\theta$ writes a group of $G$ items $o_1, \dots, o_G$. ($\pi_\theta$ is the model
+# renormalised over the codes that exist, as that is what a draw down the trie comes from. [Beams](07_beam_search.ipynb)
+# go on ranking by the plain likelihood.) The item $i^\ast$ that the person bought is known. The *rule* reward is
+# verifiable, but it treats all other items alike. The *ranking* reward tells them apart by the rank that the policy
+# itself gave them, from 0, and only acts in a group that holds the target {cite}`rere`:
 #
 # $$
 # r^{\text{rule}}_j = \mathbb{1}[o_j = i^\ast], \qquad
@@ -271,10 +272,10 @@ if not FAST:
     assert (with_target[["sample", "gumbel"]] < 0.35).all()
 
 # %% [markdown]
-# ## One step, and what moved
+# ## A step, and what moved
 #
 # The loss of a history, with the token ratios $\rho_{j\ell} = \pi_\theta(z_{j\ell}) / \pi_{\text{old}}(z_{j\ell})$
-# and a divergence from a frozen reference (GRPO {cite}`grpo`):
+# and a divergence from a frozen reference (GRPO {cite}`grpo`), $c = 0.2$ and $\beta = 10^{-3}$:
 #
 # $$
 # -\frac1G \sum_{j=1}^{G} \frac1L \sum_{\ell=1}^{L} \Bigl[ \min\bigl(\rho_{j\ell} A_j,\;
@@ -303,8 +304,8 @@ loss = -(rho * a.value[..., None] - 1e-3 * k3).mean((1, 2)).mean()
 assert_close(stage(batch)["loss"], loss)
 
 # %% [markdown]
-# A step on the groups of these 256 purchases, on a copy, and the log-probabilities of the target and of the negatives
-# by their rank, before and after:
+# Ten such steps on the groups of these 256 purchases, on a copy, and the log-probabilities of the target and of the
+# negatives by their rank, before and after:
 
 # %% mystnb={"image": {"alt": "Bars of the change in log-probability: the target rises by far more than each negative falls"}}
 import copy
@@ -327,8 +328,8 @@ change = later.sum(-1) - before
 moved(change, rule(group, target).bool(), a.signal)
 
 # %% [markdown]
-# Ten steps on the same groups. The target has become likelier by a factor of about 1.5, each negative by a tenth less
-# likely. The groups without signal have no bar: nothing pulled at them.
+# The target has become about one and a half times as likely, each negative about a tenth less likely. The groups
+# without signal have no bar: nothing pulled at them.
 
 # %% tags=["remove-cell"]
 hit = rule(group, target).bool()
@@ -508,7 +509,20 @@ if not FAST:
 # The same at the budget of the tables. `rclrec reproduce rere` trains each row for 400 steps from one supervised
 # model, keeps the best of nine judgements on validation targets, the first of them before any step, and ranks all
 # test targets. Three seeds, the best of three learning rates each, intervals over users. In per cent, and what each
-# row adds to the supervised model that it came from (`benchmarks/results/rere/`):
+# row adds to the supervised model that it came from (`benchmarks/results/rere/`).
+#
+# The rival is S-DPO {cite}`sdpo`. It needs no reward: the target $i^\ast$ is to be preferred to three negatives
+# $n \in N$, by how much policy and reference differ on both,
+#
+# $$
+# -\log \sigma\Bigl(-\log \sum_{n \in N} e^{f(n) - f(i^\ast)}\Bigr), \qquad
+# f(i) = \log \frac{\pi_\theta(i)}{\pi_{\text{ref}}(i)}
+# $$
+#
+# Negatives are *random*, *popular* ones or those first in the *beam*; with one of them it is *DPO*. Variants of ReRe
+# are named by what differs: *mean alone* does not divide by the standard deviation, *groups with signal* leaves out the
+# others, *collaborative* has SASRec's score of an item as its only reward, *semantic* the cosine of above, and *all
+# next items* learns from every event of the history as a target, not from purchases alone.
 
 # %%
 from rclrec_mini.views.committed import committed, estimates
@@ -544,7 +558,7 @@ table("pointing")
 # 6.6 points. The same backbone fine-tuned without a prefix has 36.5, the model that points 50.7: to these two ReRe
 # adds 0.1 and 0.0, although more of their groups have signal, nine and seven in ten.
 #
-# **S-DPO {cite}`sdpo` with negatives from the beam adds more**: 10.6 points to the first, and 0.6 [0.4, 0.8] to the
+# **S-DPO with negatives from the beam adds more**: 10.6 points to the first, and 0.6 [0.4, 0.8] to the
 # second, a model in good health. It prefers the target to three of the items that the policy itself would show. With
 # random negatives it adds nothing: that a purchase is likelier than a random item was known. To the model that points
 # neither adds anything. And no row of RCLRec comes back to the 34.5 of its own pre-training.
@@ -560,8 +574,8 @@ table("pointing")
 # - Groups that are drawn do little: plainly nothing, without replacement 1.9. They hold the target less often, in 35
 #   and 49 of a hundred groups, where those of beams hold it in 67.
 # - Dividing by the standard deviation, or leaving out the groups without signal, makes no difference here.
-# - A judge's score as the reward does nearly as well as ReRe's own, 5.6, where the judge (SASRec, 31.9) ranks better
-#   than its pupil. Likeness to the target, the reward that was hacked above, gives 2.8 to a policy this far down.
+# - SASRec's score as the reward does nearly as well as ReRe's own, 5.6, as SASRec (31.9) ranks better than its pupil.
+#   Likeness to the target, the reward that was hacked above, gives 2.8 to a policy this far down.
 #
 # ReRe's authors report large gains over supervised language models. What is seen here suggests a question to put to
 # any such gain: how good was the model before, measured against its own pre-training and against a plain count?

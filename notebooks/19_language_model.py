@@ -636,7 +636,7 @@ assert round(100 * backbone["ndcg@10"]["mean"], 1) == 36.5
 # 1. A seventh item comes in, `red silk dress with a hood`. Which words of the dresses are forced now? Where does
 #    the mean by length rank it?
 # 2. The assistant gives every item the same probability, and $\alpha = 1/2$. Does it change the ranking of the table
-#    above, and what for?
+#    above? And the score of a single word?
 #
 # <details>
 # <summary>Solution of 1</summary>
@@ -673,9 +673,9 @@ assert round(100 * backbone["ndcg@10"]["mean"], 1) == 36.5
 # [NAMES[i] for i in items[0]]
 # ```
 #
-# It does: all items are alike to it, but not all words. Its share of a word is the number of items below it, so that
-# every item gets the same from it in the end, $\tfrac12 \log \tfrac16$. The order is that of the model alone; all
-# differences are half as large.
+# Not the ranking. All items are alike to it, but not all words: what it gives to a word is the share of items below
+# it. Over a whole title these shares multiply to the same for every item, $\tfrac12 \log \tfrac16$. So the order is
+# that of the model alone; all differences are half as large.
 #
 # </details>
 
