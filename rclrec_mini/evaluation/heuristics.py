@@ -292,10 +292,10 @@ def padded_lists(scores: sparse.csr_array, k: int) -> np.ndarray:
     return items
 
 
-def mean_ndcg(ranker: Ranker, sequences: Sequences, rows: np.ndarray, *, k: int = 10) -> float:
-    """Mean NDCG@k of a ranker over the targets at `rows`."""
-    rank = rank_of(ranker.rank(sequences, rows, k), sequences.item[rows])
-    return float(ndcg(rank, k).mean()) if len(rows) else 0.0
+def mean_ndcg(ranker: Ranker, sequences: Sequences, rows: np.ndarray) -> float:
+    """Mean NDCG@10 of a ranker over the targets at `rows`."""
+    rank = rank_of(ranker.rank(sequences, rows, 10), sequences.item[rows])
+    return float(ndcg(rank, 10).mean()) if len(rows) else 0.0
 
 
 def _chunks(rows: np.ndarray, cells: int) -> Iterator[np.ndarray]:

@@ -79,9 +79,9 @@ def reciprocal_rank(rank: np.ndarray, k: int) -> np.ndarray:
 METRICS = {"recall": recall, "ndcg": ndcg, "mrr": reciprocal_rank}
 
 
-def metric_names(cutoffs: tuple[int, ...] = CUTOFFS) -> list[str]:
-    """What `evaluate_rankings` calls its metrics."""
-    return [f"{name}@{k}" for name in METRICS for k in cutoffs]
+def metric_names() -> list[str]:
+    """What `evaluate_rankings` calls its metrics at CUTOFFS."""
+    return [f"{name}@{k}" for name in METRICS for k in CUTOFFS]
 
 
 def coverage(items: np.ndarray, k: int, *, n_items: int) -> float:

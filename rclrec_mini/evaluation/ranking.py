@@ -16,7 +16,7 @@ from rclrec_mini.semantic_ids.catalog import Catalog
 
 def rank(
     model: nn.Module, sequences: Sequences, catalog: Catalog, rows: np.ndarray, *, k: int = 10, beams: int = 20,
-    batch_size: int = 512, search: Search = beam_search, user: np.ndarray | None = None, progress: bool = False,
+    search: Search = beam_search, user: np.ndarray | None = None, progress: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """The k best items for the targets at `rows` of `sequences`: (n,) -> (n, k), -1 where fewer. `catalog` holds the
     semantic ids of all items; a model that scores items, or has ids of its own, does not read it. `search` is how a
@@ -24,8 +24,7 @@ def rank(
     how many users it takes at once."""
     items = [np.zeros((0, k), np.int64)]
     written = catalog_of(model, catalog)
-    batch_size = getattr(model, "users_at_once", batch_size)
-    for batch in batches(model, sequences, rows, batch_size, user=user, progress=progress):
+    for batch in batches(model, sequences, rows, getattr(model, "users_at_once", 512), user=user, progress=progress):
         items.append(best_items(model, batch, written, k=k, beams=beams, search=search)[0].cpu().numpy())
     return np.concatenate(items)
 

@@ -86,8 +86,7 @@ def pretraining_rclrec(config: RCLRecConfig, materials: Materials) -> RCLRec:
     backbone, pointer = Backbone(sizes), None
     if config.pointer:
         pointer = Pointer(config=config.pointing, codes=codes, behaviors=sizes.behaviors, d=sizes.d)
-    loss = LossConfig(generation=config.loss.generation)
-    return RCLRec(backbone=backbone, codes=codes, selector=selector, loss=loss, pointer=pointer)
+    return RCLRec(backbone=backbone, codes=codes, selector=selector, pointer=pointer)
 
 
 def finetuning_rclrec(config: RCLRecConfig, materials: Materials, trained: RCLRec) -> RCLRec:
@@ -115,7 +114,7 @@ def build_selector(config: RCLRecConfig, materials: Materials, trained: RCLRec) 
     k = config.k
     if config.selector == "pointer":
         if trained.pointer is None:
-            raise InputError("selector: found pointer without a pointer, expected --model.pointer True")
+            raise InputError("selector: found pointer without a pointer, expected --model.pointer")
         return PointedK(k=k, pointer=trained.pointer)
     if config.selector == "oracle":
         if materials.journey is None:
@@ -139,7 +138,7 @@ def _rclrec_of_first(config: RCLRecConfig) -> RCLRecConfig:
     if config.prefix_share:
         read = replace(read, k=config.k)
     if config.pointer:
-        read = replace(read, pointing=config.pointing, loss=LossConfig(generation=config.loss.generation))
+        read = replace(read, pointing=config.pointing)
     return read
 
 

@@ -60,8 +60,9 @@ def post_train(
     policy: nn.Module, config: PostTrainConfig, materials: Materials, run: Path | str, *,
     judge: ItemRecommender | None = None, progress: bool = True,
 ) -> TrainResult:  # fmt: skip
-    """Train `policy` for the objective in the folder `run`; it ends with its best weights, which may be those that it
-    came with. Stopped and started again with the same policy, it goes on to the same result.
+    """Train `policy` for the objective in the folder `run`, on histories of its own length; it ends with its best
+    weights, which may be those that it came with. Stopped and started again with the same policy, it goes on to the
+    same result.
 
     Args:
         judge: a trained recommender that scores items, for ReRe's collaborative reward alone.
@@ -78,7 +79,7 @@ def post_train(
         stage,
         sequences=materials.sequences,
         rows=rows,
-        config=dataclasses.replace(config.training, seed=config.seed),
+        config=dataclasses.replace(config.training, seed=config.seed, max_history=policy.max_history),
         run=run,
         evaluate=lambda _: validate(policy, materials, n=config.validation_targets, beams=config.beams),
         settings=settings,

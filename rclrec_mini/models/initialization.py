@@ -27,7 +27,7 @@ def start_as_copier(query: Tensor, key: Tensor, value: Tensor, out: Tensor | Non
 
 
 @torch.no_grad()
-def start_as_inductor(first: nn.Module, second: nn.Module, frequencies: Tensor, *, gain: float = 3.0) -> None:
+def start_as_inductor(first: nn.Module, second: nn.Module, frequencies: Tensor) -> None:
     """Set the first two attentions of a language model so that what followed a word before follows it again:
 
         blue phone # ... blue        ->   phone
@@ -42,7 +42,6 @@ def start_as_inductor(first: nn.Module, second: nn.Module, frequencies: Tensor, 
     Args:
         first, second: attention with q_proj, k_proj (with biases), v_proj, o_proj, as many heads of keys as of queries.
         frequencies: of the rotary embedding (head_dim / 2,), in which positions turn queries and keys.
-        gain: how sharply the second looks.
     """
     width, d = 2 * len(frequencies), first.o_proj.weight.shape[0]
     heads = d // width
@@ -54,8 +53,8 @@ def start_as_inductor(first: nn.Module, second: nn.Module, frequencies: Tensor, 
     noted = nn.init.orthogonal_(torch.empty(d, d))  # column block h: where head h notes what it read
     first.v_proj.weight.copy_(read.repeat(heads, 1) * d**-0.5)
     first.o_proj.weight.copy_(noted)
-    second.k_proj.weight.copy_(noted.T * gain)
-    second.q_proj.weight.copy_(torch.cat([read, noted.T[:-width]]) * gain)
+    second.k_proj.weight.copy_(noted.T * 3)  # how sharply it looks
+    second.q_proj.weight.copy_(torch.cat([read, noted.T[:-width]]) * 3)
     value = nn.init.orthogonal_(torch.empty(d, d))
     second.v_proj.weight.copy_(value * 4 * d**-0.5)
     second.o_proj.weight.copy_(value.T)

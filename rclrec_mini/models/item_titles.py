@@ -25,20 +25,25 @@ class Titles(NamedTuple):
 
 
 def spelled(titles: Iterable[str | None], encode: Callable[[str], list[int]], *, end: int) -> Titles:
-    """Titles as codes. Items of one title are told apart by a number, and an item without a title has its number alone.
+    """Titles as codes. Items of one title are told apart by a number; an item without a title is called `item` and
+    its own.
 
     Args:
         titles: of all items, in their order.
         encode: from text to tokens of the language model.
-        end: its token that ends a title.
+        end: its token that ends a title, left out within one.
     """
+
+    def words(text: str) -> tuple[int, ...]:
+        return tuple(token for token in encode(text) if token != end)
+
     rows, seen = [], Counter()
     for item, title in enumerate(titles):
         title = title or f"item {item}"
-        tokens = tuple(encode(title))
+        tokens = words(title)
         while seen[tokens]:  # a numbered title may be somebody else's, too
             seen[tokens] += 1
-            tokens = tuple(encode(f"{title} {seen[tokens]}"))
+            tokens = words(f"{title} {seen[tokens]}")
         seen[tokens] += 1
         rows.append([*tokens, end])
     used = sorted({token for row in rows for token in row} - {end})

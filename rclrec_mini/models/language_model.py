@@ -50,6 +50,7 @@ class LanguageModelConfig:
         at_least(self, 1, "d", "layers", "heads", "ffn", "events")
         at_least(self, 0, "lora")
         within(self, 0, 1, "dropout")
+        check(self, lora=(not self.lora or self.llm is not None, "0 for a model from scratch"))
         check(self, heads=(self.d % (2 * self.heads) == 0, f"a number whose double divides d ({self.d})"))
 
 

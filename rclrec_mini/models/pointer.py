@@ -5,9 +5,10 @@ p over the T events of the history and a gate g, the likelihood of an item i is 
 
     P(i) = g sum_t p_t [i_t = i] + (1 - g) P_gen(i)
 
-(attention-sum reading, Kadlec et al. 2016; pointer-generator, See et al. 2017; repeat mode, Ren et al. 2019). It is
-what training maximises and what ranking sorts by, so nothing about p is hard and its gradient is dense. Two events of
-one item under one target, and a third item that only generation can reach:
+(attention-sum reading, Kadlec et al. 2016; pointer-generator, See et al. 2017; repeat mode, Ren et al. 2019). Ranking
+sorts by it. Training maximises it, or with `hard`, the default, the bound of it in which an item of the history is
+always copied and any other generated. Nothing about p is hard in either, and its gradient is dense. Two events of one
+item under one target, and a third item that only generation can reach:
 
     events     a    b    a           p = .5 .3 .2    g = .8    P_gen(a, b, c) = .1 .1 .8
     P(a) = .8 (.5 + .2) + .2 .1 = .58     P(b) = .8 .3 + .2 .1 = .26     P(c) = .2 .8 = .16
@@ -108,7 +109,8 @@ class Pointer(nn.Module):
         return pointing._replace(log_copy=pointing.log_copy[:, :, :-1])
 
     def nll_of_all(self, nll: Tensor, events: Events, states: Tensor | None = None) -> Tensor:
-        """Negative log-likelihood of every event under the mixture, from `nll` under generation: (B, T) -> (B, T)"""
+        """Negative log-likelihood of every event under the mixture (its bound if `hard`), from `nll` under generation:
+        (B, T) -> (B, T)"""
         same = events.item[:, :, None] == events.item[:, None]
         return -self.all(events, states).mix(-nll, same, hard=self.config.hard)
 

@@ -20,14 +20,13 @@ from rclrec_mini.models.pointer import Pointer
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the losses. The defaults are the paper's; the last four are ours."""
+    """Weights of the losses. The defaults are the paper's; the last three are ours."""
 
     lambda_qual: float = 0.1  # weight of the quality-aware loss, eq. 9; 0 is the ablation without it
     margin: float = 0.1  # m of eq. 8, nats a token
     prefix_loss: float = 1.0  # ours: weight of the prefix tokens in eq. 6; the paper's is 1
     supervision: float = 0.0  # ours: weight of the cross-entropy that shows p the events like the target
     unseen: bool = False  # ours: supervision on targets alone that do not stand in the history
-    generation: float = 0.0  # ours: with a pointer, weight of the target's NLL under generation alone
 
     def __post_init__(self) -> None:
         at_least(self, 0, "lambda_qual", "margin", "prefix_loss", "supervision")
@@ -44,7 +43,7 @@ class RCLRec(nn.Module):
         reference: the backbone after pre-training, theta_0 of eq. 7. A frozen copy is kept; None switches the
             quality-aware loss off.
         journey: truth of a simulated shop (N,), read by `diagnostics` alone.
-        pointer: ours; the target's likelihood is then the mixture of models/pointer.py. None, as in the paper, for
+        pointer: ours; the target's likelihood is then that of models/pointer.py. None, as in the paper, for
             generation alone.
         prefix_levels: ours; codes of each selected event that the decoder writes, its category. None, as in the paper,
             for all.
@@ -113,7 +112,7 @@ class RCLRec(nn.Module):
         history = self.backbone.encode(codes, events.behavior, events.mask)
         nll = token_nll(self.backbone.decode_all(history, events.mask, events.behavior, codes), codes).sum(-1)
         if self.pointer is not None:
-            nll = self.pointer.nll_of_all(nll, events, history) + self.loss.generation * nll
+            nll = self.pointer.nll_of_all(nll, events, history)
         predicted = events.mask & F.pad(events.mask, (1, 0))[:, :-1]
         return nll * predicted, predicted
 
@@ -134,7 +133,7 @@ class RCLRec(nn.Module):
             "prefix": (nll[:, :-1, :n].sum(-1) * selection.valid).sum(-1),
         }
         if self.pointer is not None:
-            terms["target"], terms["generation"] = self.pointer.nll_of_next(generated, batch, history), generated
+            terms["target"] = self.pointer.nll_of_next(generated, batch, history)
         if self.reference is not None and self.loss.lambda_qual:
             terms["quality"] = F.relu(self.loss.margin - (self.base_nll(batch) - nll[:, -1].mean(-1)))
         if selection.scores is not None and self.loss.supervision:
@@ -170,7 +169,6 @@ class RCLRec(nn.Module):
             "prefix": loss.prefix_loss,
             "quality": loss.lambda_qual,
             "supervision": loss.supervision,
-            "generation": loss.generation,
         }
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ Post-training holds it against a frozen copy of itself (`HeldPolicy`).
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,6 @@ class HeldPolicy(nn.Module):
     def __init__(self, policy: nn.Module, catalog: Catalog, *, constrained: bool):
         super().__init__()
         self.policy, self.catalog, self.constrained = policy, catalog, constrained
-        self.max_history = policy.max_history
         self.reference = frozen_copy(policy)
         if isinstance(getattr(policy, "selector", None), nn.Module):
             policy.selector.requires_grad_(False)  # a hard choice: no gradient reaches it, and DDP must wait for none
@@ -67,6 +67,12 @@ class HeldPolicy(nn.Module):
         super().train(mode)
         for model in self.children():
             model.eval()
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HeldPolicy":
+        """What nn.Module.to and its like go through: the catalogue follows the policy."""
+        super()._apply(fn, recurse)
+        self.catalog = self.catalog.to(self.policy.codes.device)
         return self
 
     def log_probs(self, model: nn.Module, batch: Batch, items: Tensor) -> Tensor:

@@ -176,7 +176,7 @@ def unique_codes(quantization: Quantization) -> tuple[Tensor, Collisions]:
     _, tuple_of, count = torch.unique(codes, dim=0, return_inverse=True, return_counts=True)
     prefix = torch.zeros_like(codes[:, 0])
     for level, codebook in enumerate(codebooks):
-        room = n_codes ** (levels - level - 1)
+        room = min(n_codes ** (levels - level - 1), len(residual))  # the power may be beyond 64 bits
         before = codes[:, level].clone()
         crowded = _in_crowded_prefix(prefix, prefix * n_codes + before, room)
         if len(crowded):

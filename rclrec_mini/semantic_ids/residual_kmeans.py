@@ -74,7 +74,7 @@ def residual_kmeans(
     with tqdm(total=config.levels * config.iterations, desc="residual k-means", disable=not progress) as bar:
         for level in range(config.levels):
             bar.set_postfix(level=level + 1)
-            sample = _sample(residual, config.codes * config.sample_per_code, generator)
+            sample = drawn(residual, config.codes * config.sample_per_code, generator)
             codebooks.append(kmeans(sample, config, generator=generator, bar=bar))
             codes.append(_assign(residual, codebooks[-1], balanced=config.balanced))
             residual = residual - codebooks[-1][codes[-1]]
@@ -131,7 +131,8 @@ def _assign(points: Tensor, centers: Tensor, *, balanced: bool) -> Tensor:
     return nearest(points, centers)[0]
 
 
-def _sample(points: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def drawn(points: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n of the points at random, all where there are no more: (N, D) -> (min(n, N), D)"""
     if len(points) <= n:
         return points
     return points[torch.randperm(len(points), generator=generator, device=points.device)[:n]]

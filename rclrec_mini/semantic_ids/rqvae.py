@@ -25,7 +25,7 @@ from rclrec_mini.semantic_ids.quantization import (
     residual_codes,
     variance_left,
 )
-from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig, residual_kmeans
+from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig, drawn, residual_kmeans
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ def _initialised(vectors: Tensor, config: RQVAEConfig, codebooks: ResidualKMeans
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(codebooks.seed)
         model = RQVAE(dimensions=vectors.shape[1], config=config, codebooks=torch.zeros(shape)).to(vectors.device)
-    sample = vectors[: codebooks.codes * codebooks.sample_per_code]
+    generator = torch.Generator(vectors.device).manual_seed(codebooks.seed)
+    sample = drawn(vectors, codebooks.codes * codebooks.sample_per_code, generator)
     with torch.no_grad():
         start = residual_kmeans(model.encoder(sample), replace(codebooks, iterations=10), progress=False)
         model.codebooks.copy_(start.codebooks)

@@ -48,6 +48,15 @@ def test_a_stopped_run_ends_in_the_same_weights(folders, tmp_path, monkeypatch, 
     assert digest(resumed) == digest(whole) == digest(load_run(tmp_path / "stopped", data)[0])
 
 
+def test_histories_are_as_long_as_the_policy_reads(folders, tmp_path):
+    data, _, run = folders  # whose model reads 11 events
+    longer = replace(CONFIGS["sdpo"], training=replace(TRAINING, max_history=50))
+    found = [
+        post_train_run(c, run, data, tmp_path / str(n), progress=False) for n, c in enumerate((CONFIGS["sdpo"], longer))
+    ]
+    assert digest(found[0]) == digest(found[1])
+
+
 def test_the_folder_is_a_run_that_other_verbs_read(folders, tmp_path, capsys):
     data, _, run = folders
     flags = ["--run", run, "--data", data, "--out", tmp_path / "out", "--beams", 13, "--validation-targets", 41]

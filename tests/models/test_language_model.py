@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from samples import fit
 from torch.testing import assert_close
 
+from rclrec_mini.checks import FieldError
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.decoding.beam_search import beam_search
 from rclrec_mini.files import InputError
@@ -61,6 +62,19 @@ def test_titles_end_and_are_told_apart():
     said = [" ".join(text[found.tokens[c].item()] for c in row if c > END) for row in found.codes.tolist()]
     assert said[:4] == ["red wool coat", "blue phone", "item 2", "red wool coat 2"]
     assert said[4:] == ["red wool", "green phone", "blue", "red wool coat 2 2"]
+
+
+def test_the_word_that_ends_a_title_is_left_out_within_one():
+    words = {"#": 0}
+    titles = ["guide # 2 deluxe", "guide", "#", "# guide"]
+    found = spelled(titles, lambda text: [words.setdefault(w, len(words)) for w in text.split()], end=0)
+    assert [row.index(END) for row in found.codes.tolist()] == [3, 1, 0, 2]  # the last is `guide 2`
+    assert len({tuple(row) for row in found.codes.tolist()}) == 4 and found.tokens[END] == 0
+
+
+def test_adapters_need_weights_that_they_adapt():
+    with pytest.raises(FieldError, match="lora: found 3, expected 0 for a model from scratch"):
+        LanguageModelConfig(lora=3)
 
 
 def sequence_nll(model, batch, row: int, item: int) -> list[float]:

@@ -61,6 +61,11 @@ def test_a_step_prefers_the_target(model, batch, catalog):
     assert after["loss"] < math.log(4) and after["margin"] > 0
 
 
+def test_the_catalogue_follows_the_policy_to_its_device(model, catalog):
+    stage = SDPO(policy=model, catalog=catalog, config=SDPOConfig(), popularity=POPULARITY).to("meta")
+    assert stage.catalog.device == stage.policy.codes.device == torch.device("meta")
+
+
 def test_more_negatives_than_items_are_refused(model, catalog):
     with pytest.raises(InputError, match="negatives: found 7, expected fewer than the 7 items"):
         SDPO(policy=model, catalog=catalog, config=SDPOConfig(negatives=7), popularity=POPULARITY)

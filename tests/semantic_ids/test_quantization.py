@@ -99,6 +99,13 @@ def test_a_prefix_that_overflows_spills_to_the_level_before() -> None:
     assert collisions.moved_by_level == (1, 1)
 
 
+def test_a_tree_of_more_leaves_than_64_bits_count() -> None:
+    codes, collisions = unique_codes(
+        quantization(torch.zeros(3, 1), torch.arange(256.0).view(1, 256, 1).repeat(9, 1, 1))
+    )
+    assert codes[:, :8].eq(0).all() and codes[:, 8].tolist() == [0, 1, 2] and collisions.moved == 2
+
+
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(0, 99), st.booleans(), st.data())
 @settings(deadline=None)
 def test_every_item_gets_a_tuple_of_its_own(

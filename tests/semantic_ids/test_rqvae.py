@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from rclrec_mini.files import InputError
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
-from rclrec_mini.semantic_ids.rqvae import RQVAE, RQVAEConfig, restart_dead_codes, rqvae, train_rqvae
+from rclrec_mini.semantic_ids.rqvae import RQVAE, RQVAEConfig, _initialised, restart_dead_codes, rqvae, train_rqvae
 
 CODES = ResidualKMeansConfig(levels=3, codes=13, seed=1)
 SHORT = RQVAEConfig(latent=7, hidden=31, steps=200, batch_size=127, reset_every=20)
@@ -27,6 +27,13 @@ def test_the_seed_decides(clustered) -> None:
     first, again, other = (rqvae(vectors, config, replace(CODES, seed=seed), progress=False) for seed in (3, 3, 4))
     assert torch.equal(first.codes, again.codes) and torch.equal(first.codebooks, again.codebooks)
     assert not torch.equal(first.codes, other.codes)
+
+
+def test_it_starts_from_items_drawn_at_random(clustered) -> None:
+    """Not from the first of the catalogue, which may all be alike: here half of it is."""
+    vectors = torch.cat([torch.zeros(200, 5), torch.from_numpy(clustered(200, 5, seed=0))])
+    start = _initialised(vectors, SHORT, replace(CODES, sample_per_code=15)).codebooks[0]
+    assert len(torch.unique(start, dim=0)) == 13
 
 
 def test_commitment_holds_the_latents_to_their_codes(clustered) -> None:

@@ -20,7 +20,7 @@ What differs here, and why:
   evaluation: dt(t, s) = max(t_{t-1} - t_s, 0), the moment of event t is first seen by b_{t+1}, and that of the target
   by nothing.
 - Padding is masked; in the public code it is looked at like an event.
-- Attention is the backbone's (`backbone.Attention`) and starts as it does there; embeddings start at length 1.
+- Attention is the backbone's (attention.py) and starts as it does there; embeddings start at length 1.
 - In the loss each user counts the same, whatever the number of events.
 """
 

@@ -294,8 +294,8 @@ class MBGen(nn.Module):
         return x @ self.token_embedding.weight[first : first + self.sizes.codes].T
 
 
-def blocks(n: int, *, count: int = 3) -> list[tuple[int, int]]:
-    """First and end of `count` nearly equal parts of n slots, fewer where n is small. Attention by parts skips about
+def blocks(n: int) -> list[tuple[int, int]]:
+    """First and end of three nearly equal parts of n slots, fewer where n is small. Attention by parts skips about
     a third of the pairs, those of later slots; smaller parts cost more than they spare."""
-    ends = [n * (part + 1) // count for part in range(count)]
+    ends = [n * part // 3 for part in (1, 2, 3)]
     return [(first, end) for first, end in zip([0, *ends], ends, strict=False) if end > first]
