@@ -16,6 +16,9 @@ class FieldError(InputError):
         super().__init__(f"{field}: {words}")
         self.field, self.words = field, words
 
+    def __reduce__(self) -> tuple:  # else it could not come back from another process
+        return FieldError, (self.field, self.words)
+
 
 def check(config: Any, **expected: tuple[bool, str]) -> None:
     """Raise FieldError for the first field that is not as it should: field=(whether it is, what is expected)."""

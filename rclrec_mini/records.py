@@ -1,4 +1,5 @@
-"""JSON records read back: objects whose keys and types are checked, one line of error for each that is not.
+"""Records read back: JSON objects whose keys and types are checked, and arrays of safetensors by their names; one line
+of error for each that is not as it was written.
 
 Types are those of Python: str, bool, int, float (an integer will do), None, unions and Literal of these, tuple[x, ...]
 for an array, dict or dict[str, x] for an object, and object for anything.
@@ -11,6 +12,10 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from rclrec_mini.files import InputError, parse_json, read_json
 
@@ -60,6 +65,23 @@ def read_line(line: bytes, name: str, keys: Mapping[str, Any] | None = None) -> 
         InputError: it is not; the message begins with `name`.
     """
     return checked(parse_json(line, name), keys or {}, name, more=True)
+
+
+def read_arrays(path: Path | str, *names: str) -> dict[str, np.ndarray]:
+    """The arrays of a file of safetensors, `names` and perhaps others.
+
+    Raises:
+        InputError: the file is missing, is of another kind, or lacks one of them.
+    """
+    try:
+        arrays = load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: file not found") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: expected safetensors, found {str(error).splitlines()[0]}") from None
+    if lacking := [name for name in names if name not in arrays]:
+        raise InputError(f"{path}: found {', '.join(sorted(arrays)) or 'no array'}, expected {lacking[0]}")
+    return arrays
 
 
 def as_dataclass(kind: type[Kind], value: Any, name: str, **made: Any) -> Kind:

@@ -1,4 +1,5 @@
 import math
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -65,6 +66,11 @@ def test_every_method_checks_its_sizes(method):
         with pytest.raises(FieldError, match="behaviors: found 3, expected 4 or more: click, favorite, cart, purchase"):
             few = replace(backbone, behaviors=3)
             replace(config, backbone=few)
+
+
+def test_a_refusal_comes_back_from_another_process():
+    error = pickle.loads(pickle.dumps(FieldError("beams", "found 3, expected 10")))
+    assert (error.field, error.words, str(error)) == ("beams", "found 3, expected 10", "beams: found 3, expected 10")
 
 
 def test_a_field_that_contradicts_another():

@@ -73,6 +73,13 @@ def test_the_version(capsys):
             ["evaluate", "--run", "r", "--data", "d", "--out", "r/x.csv"],
             ["r/x.csv: found the input r in the same"],
         ),
+        (["reproduce", "table1", "--out", "x", "--workers", "0"], ["--workers: found 0, expected 1 or more"]),
+        (["reproduce", "table1", "--out", "x", "--threads=-1"], ["--threads: found -1, expected 0 or more"]),
+        (["reproduce", "table1", "--out", "x", "--seeds", "0", "0"], ["--seeds: found (0, 0), expected one or more"]),
+        (
+            ["abtest", "--data", "d", "--out", "x", "--arms", "count", "--control", "count", "--workers", "0"],
+            ["--workers: found 0, expected 1 or more"],
+        ),
         (["export", "--data", "d", "--out", "x.js"], ["--run: found none, expected at least 1"]),
         (["export", "--run", "r", "--data", "d", "--out", "x.txt"], ["--out: found x.txt", ".json or .js"]),
         (["export", "--run", "r", "--run", "a/r", "--data", "d", "--out", "x.js"], ["--run: found r twice"]),

@@ -2,10 +2,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from rclrec_mini.files import InputError
-from rclrec_mini.records import as_dataclass, read_line, read_record
+from rclrec_mini.records import as_dataclass, read_arrays, read_line, read_record
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,21 @@ class Whole:
 
 
 FINE = {"name": "b", "n": 5, "on": True, "sizes": [7], "scores": {"x": 1, "y": None}, "part": {"size": 1}}
+
+
+def test_arrays_come_back(tmp_path):
+    save_file({"rank": np.arange(3), "more": np.ones(2)}, tmp_path / "a.safetensors")
+    assert read_arrays(tmp_path / "a.safetensors", "rank")["rank"].tolist() == [0, 1, 2]
+    (tmp_path / "junk").write_bytes(b"junk")
+    (tmp_path / "folder").mkdir()
+    for name, words in {
+        "absent": "absent: file not found",
+        "junk": "junk: expected safetensors, found",
+        "folder": "folder: expected safetensors, found",
+        "a.safetensors": "a.safetensors: found more, rank, expected first",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            read_arrays(tmp_path / name, "first")
 
 
 def test_a_dataclass_comes_back():

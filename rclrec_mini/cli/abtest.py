@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from rclrec_mini.checks import at_least
 from rclrec_mini.cli.flags import parse
 
 
@@ -27,11 +28,14 @@ def abtest(args: Sequence[str]) -> None:
         control: str
         """the arm that the others are compared with"""
         out: Path
-        """the folder of the test; must not exist, be empty, or hold this very test"""
+        """the folder of the test; must not exist, be empty, or hold this test, to which other arms may be added"""
         workers: int = 1
         """processes that play arms side by side; 2 on two cores"""
         report: ReportConfig
         config: Annotated[ABTestConfig, arg(name="")]
+
+        def __post_init__(self) -> None:
+            at_least(self, 1, "workers")
 
     default = ABTest(
         data=MISSING, arms=MISSING, control=MISSING, out=MISSING, report=ReportConfig(), config=ABTestConfig()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from rclrec_mini.checks import FieldError
+from rclrec_mini.checks import FieldError, at_least
 from rclrec_mini.cli.flags import flag_of, parse, peek
 from rclrec_mini.files import InputError, check_output_file, whole_file, write_json
 
@@ -250,6 +250,10 @@ def reproduce(args: Sequence[str]) -> None:
         collect: bool = False
         """train nothing, write the reports from the runs that are finished"""
 
+        def __post_init__(self) -> None:
+            at_least(self, 1, "workers")
+            at_least(self, 0, "threads")
+
     options = parse(reproduce, Reproduce, args)
     study = studies.make_study(
         options.out, preset_name=options.preset, data=options.data, ids=options.ids, seeds=options.seeds
@@ -260,7 +264,7 @@ def reproduce(args: Sequence[str]) -> None:
     if not options.collect:
         threads = options.threads or int(options.workers > 1)
         studies.run_study(study, rows, workers=options.workers, threads=threads)
-    result = reports.write_report(study, options.table, rows, preset_name=options.preset)
+    result = reports.write_report(study, options.table, rows)
     from rclrec_mini.views.results import learning_curves, recall_by_k
 
     trained = result["rows"]

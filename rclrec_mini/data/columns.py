@@ -13,8 +13,9 @@ from datetime import datetime
 import ibis
 import ibis.expr.types as ir
 
+from rclrec_mini.data.schema import MAX_SECONDS
+
 MAX_ID = 2**63 - 1
-MAX_SECONDS = 253_402_300_799  # the end of the year 9999; larger numbers are milliseconds
 MARKUP = r"<[A-Za-z!/]|getTime\("  # HTML, or the script of a page
 DOLLARS = r"\$?([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]+)?"
 NUMBER = r"([0-9]{1,18})(?:\.[0-9]+)?"
@@ -22,6 +23,7 @@ ISO_8601 = (
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,]\d{1,9})?)?"
     r"(?: ?(Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?))?)?"
 )
+TIMES = "seconds, milliseconds or a time such as 2014-09-18T15:03:11Z"
 
 
 @dataclass(frozen=True)
@@ -268,20 +270,23 @@ def milliseconds(header: str) -> Column:
     return _number(header, "timestamp", NUMBER, low, high, expected, unit=1000)
 
 
-def iso_8601(header: str) -> Column:
-    """`2014-09-18`, `2014-09-18 15:03:11` or `2014-09-18T15:03:11.5+08:00`; UTC where no zone is named."""
+def iso_8601(header: str, example: str) -> Column:
+    """`2014-09-18`, `2014-09-18 15:03` or `2014-09-18T15:03:11.5+08:00`, as fine as the example; UTC where no zone is
+    named."""
+    parts = _parts_of_clock(example)
 
     def parse(text: ir.StringValue) -> ir.IntegerValue:
         date, hour_minute, second, zone = (text.re_extract(_whole(ISO_8601), i) for i in range(1, 5))
+        as_fine = ((hour_minute != "").cast("int8") + (second != "").cast("int8")) == parts
         clock = (hour_minute == "").ifelse("00:00", hour_minute) + ":" + (second == "").ifelse("00", second)
         hours, minutes = zone.substr(1, 2), zone.replace(":", "").substr(3, 2)
         offset = 3600 * ibis.coalesce(hours.try_cast("int64"), 0) + 60 * ibis.coalesce(minutes.try_cast("int64"), 0)
         local = _seconds(date + " " + clock)
-        return _since_1970((zone.substr(0, 1) == "-").ifelse(local + offset, local - offset))
+        return _only_if(as_fine, _since_1970((zone.substr(0, 1) == "-").ifelse(local + offset, local - offset)))
 
     def fits(text: str) -> bool:
         match = re.fullmatch(ISO_8601, text, re.ASCII)
-        if match is None:
+        if match is None or _parts_of_clock(text) != parts:
             return False
         date, hour_minute, second, zone = match.groups()
         zone = "+00:00" if zone in (None, "Z") else zone if len(zone) > 3 else f"{zone}:00"
@@ -291,7 +296,14 @@ def iso_8601(header: str) -> Column:
             return False
         return time.replace(tzinfo=None) - time.utcoffset() >= datetime(1970, 1, 1)
 
-    return Column(header, "timestamp", parse, fits, "seconds, milliseconds or a time such as 2014-09-18T15:03:11Z")
+    words = ("a day such as 2014-09-18", "a time such as 2014-09-18T15:03Z", "a time such as 2014-09-18T15:03:11Z")
+    return Column(header, "timestamp", parse, fits, f"{words[parts]}, as in the first row")
+
+
+def _parts_of_clock(text: str) -> int:
+    """0: a day alone; 1: hours and minutes; 2: seconds too."""
+    match = re.fullmatch(ISO_8601, text, re.ASCII)
+    return sum(part is not None for part in match.groups()[1:3])
 
 
 def time_like(header: str, example: str) -> tuple[str, Column]:
@@ -300,6 +312,7 @@ def time_like(header: str, example: str) -> tuple[str, Column]:
         if int(match[1]) <= MAX_SECONDS:
             return "seconds", seconds(header)
         return "milliseconds", milliseconds(header)
-    if match := re.fullmatch(ISO_8601, example, re.ASCII):
-        return "ISO 8601" if match[3] else "ISO 8601 minutes" if match[2] else "ISO 8601 days", iso_8601(header)
-    return "unknown", iso_8601(header)
+    if re.fullmatch(ISO_8601, example, re.ASCII):
+        return ("ISO 8601 days", "ISO 8601 minutes", "ISO 8601")[_parts_of_clock(example)], iso_8601(header, example)
+    never = Column(header, "timestamp", lambda text: ibis.null("int64"), lambda text: False, TIMES)
+    return "unknown", never

@@ -1,16 +1,18 @@
 """The events of somebody who is not in the data, from a small file of raw item ids."""
 
+import codecs
 import csv
-import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rclrec_mini.data.schema import BEHAVIORS
+from rclrec_mini.data.schema import BEHAVIORS, MAX_SECONDS
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
+from rclrec_mini.records import read_line
 
 COLUMNS = ("item", "behavior", "timestamp")
 
@@ -39,8 +41,8 @@ def read_history(path: Path | str, items: Mapping[str, int]) -> Sequences:
         known = [*BEHAVIORS, *map(str, range(len(BEHAVIORS)))]
         if behavior not in known:
             raise InputError(f"{where}: behavior is {behavior[:50]!r}, expected one of {', '.join(known)}")
-        if not timestamp.isdecimal():
-            raise InputError(f"{where}: timestamp is {timestamp[:50]!r}, expected seconds UTC")
+        if not re.fullmatch(r"[0-9]{1,12}", timestamp) or int(timestamp) > MAX_SECONDS:
+            raise InputError(f"{where}: timestamp is {timestamp[:50]!r}, expected seconds UTC, 0..{MAX_SECONDS}")
         events.append((int(timestamp), known.index(behavior) % len(BEHAVIORS), items[raw]))
     if not events:
         raise InputError(f"{path}: found no events, expected at least 1")
@@ -51,21 +53,14 @@ def read_history(path: Path | str, items: Mapping[str, int]) -> Sequences:
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Numbers and fields of the lines after the header."""
     try:
+        if path.suffix.lower() == ".jsonl":
+            lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+            yield from ((n, read_line(line, f"{path}: line {n}")) for n, line in enumerate(lines, start=1))
+            return
         with open(path, newline="", encoding="utf-8-sig") as file:
-            if path.suffix.lower() != ".jsonl":
-                reader = csv.DictReader(file, strict=True)
-                yield from ((reader.line_num, row) for row in reader)
-                return
-            for number, line in enumerate(file, start=1):
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{path}: line {number}: expected JSON, found {error}") from None
-                if not isinstance(row, dict):
-                    raise InputError(f"{path}: line {number}: found {type(row).__name__}, expected an object")
-                yield number, row
+            reader = csv.DictReader(file, strict=True)
+            yield from ((reader.line_num, row) for row in reader)
     except FileNotFoundError:
         raise InputError(f"{path}: file not found") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        kind = "JSON lines" if path.suffix.lower() == ".jsonl" else "CSV"
-        raise InputError(f"{path}: expected {kind} in UTF-8, found {error}") from None
+        raise InputError(f"{path}: expected CSV in UTF-8, found {error}") from None

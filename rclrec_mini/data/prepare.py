@@ -28,6 +28,7 @@ from rclrec_mini.data.prepare_config import PrepareConfig, memory_bytes
 from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.raw_logs import Inputs, read_kept
 from rclrec_mini.data.schema import BEHAVIORS, INTERACTIONS, ITEMS, PREPARED, PURCHASE, USERS
+from rclrec_mini.data.sequences import last_tenths
 from rclrec_mini.data.sources import SOURCES
 from rclrec_mini.data.table_hash import TableHash, joined
 from rclrec_mini.files import InputError, clear_when_full, sha256, whole_folder, write_json
@@ -118,6 +119,9 @@ def _run(
     rows = engine.batches(ordered)
     rows = _with_position(_without_repeats(rows) if distinct and not filters else rows, behaviors)
     written = {"interactions": _write(out / "interactions.parquet", INTERACTIONS, rows)}
+    if config.split == "time":
+        timestamp = pq.read_table(out / "interactions.parquet", columns=["timestamp"])["timestamp"]
+        last_tenths(timestamp.to_numpy(), ", ".join(map(str, config.log)))
     bar.update()
 
     item_table, item_notes = describe(engine, inputs, log, items, ITEMS)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from rclrec_mini.checks import MAX_SEED, FieldError, at_least, check, within
-from rclrec_mini.data.columns import MAX_SECONDS
 from rclrec_mini.data.engines import ENGINES
-from rclrec_mini.data.schema import BEHAVIORS, ITEMS, SPLITS, USERS
+from rclrec_mini.data.schema import BEHAVIORS, ITEMS, MAX_SECONDS, SPLITS, USERS
 
 Source = Literal["table", "recbole", "rec-tmall", "ijcai15", "userbehavior", "amazon2018", "yelp"]
 TABLES = ("table", "recbole")  # whose columns and behaviours may be called anything

@@ -18,6 +18,7 @@ from rclrec_mini.files import Result
 BEHAVIORS = ("click", "favorite", "cart", "purchase")
 CLICK, FAVORITE, CART, PURCHASE = range(len(BEHAVIORS))
 DAY = 86_400  # seconds
+MAX_SECONDS = 253_402_300_799  # the end of the year 9999; larger numbers are milliseconds
 SPLITS = ("last-purchase", "time")  # made in sequences.py
 
 INTERACTIONS = pa.schema(

@@ -10,6 +10,7 @@ before it, so an epoch is a permutation of row numbers and no Python object per 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -183,10 +184,12 @@ def split_of(folder: Path | str, sequences: Sequences) -> Split:
     """The split that the manifest of a prepared data set asks for.
 
     Raises:
-        InputError: as read_manifest and split_temporal.
+        InputError: as read_manifest and last_tenths.
     """
-    by_time = read_manifest(folder).get("split") == "time"
-    return split_last_tenths(sequences) if by_time else split_last_purchase(sequences)
+    if read_manifest(folder).get("split") != "time":
+        return split_last_purchase(sequences)
+    validation_start, test_start = last_tenths(sequences.timestamp, str(folder))
+    return split_temporal(sequences, validation_start=validation_start, test_start=test_start)
 
 
 def split_last_purchase(sequences: Sequences) -> Split:
@@ -219,15 +222,21 @@ def split_temporal(sequences: Sequences, *, validation_start: int, test_start: i
     return _split(sequences, end, validation, np.flatnonzero(purchase & (time >= test_start)))
 
 
-def split_last_tenths(sequences: Sequences) -> Split:
-    """`split_temporal` where the last tenth of all events begins (test), and the tenth before it (validation).
+def last_tenths(timestamp: np.ndarray, name: str) -> tuple[int, int]:
+    """When the ninth tenth of all events begins, and when the last.
 
     Raises:
-        InputError: so many events have the same time that validation and test begin together.
+        InputError: so many events have the same time that both begin together; the message begins with `name`.
     """
-    time = np.sort(sequences.timestamp)
-    validation_start, test_start = (int(time[len(time) * tenths // 10]) for tenths in (8, 9))
-    return split_temporal(sequences, validation_start=validation_start, test_start=test_start)
+    time = np.sort(timestamp)
+    ninth, last = (int(time[len(time) * tenths // 10]) for tenths in (8, 9))
+    if ninth == last:
+        together = datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        raise InputError(
+            f"{name}: --split time found that the last two tenths of the events begin at the same time, {together}; "
+            "expected --split last-purchase"
+        )
+    return ninth, last
 
 
 def _split(sequences: Sequences, end: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Split:

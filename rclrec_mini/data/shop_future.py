@@ -155,7 +155,7 @@ def _simulate(config: ShopConfig, items: SimulatedItems, user: np.ndarray, *, da
     bought = recent[events.behavior[recent] == PURCHASE]
     price = items.table["price"].to_numpy()
     before = [np.bincount(person[recent]), np.bincount(person[bought])]
-    before.append(np.bincount(person[bought], price[events.item[bought]]))
+    before.append(np.bincount(person[bought], price[events.item[bought]]).astype(float))
     before = np.stack([np.pad(count, (0, len(user) - len(count))) for count in before])
 
     kept = (day < days) & (position >= of_log[person] - keep)

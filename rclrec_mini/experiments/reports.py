@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, most_recent
 from rclrec_mini.evaluation.metrics import (
@@ -45,15 +44,17 @@ from rclrec_mini.experiments.tables import (
     told,
 )
 from rclrec_mini.files import InputError, read_json, whole_file, write_json
+from rclrec_mini.records import read_arrays
 
 
-def write_report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: str) -> dict[str, Any]:
+def write_report(study: Study, table: str, rows: Mapping[str, Row]) -> dict[str, Any]:
     """Write TABLE.json, .md and .csv into the study's folder and return what the first holds.
 
     Raises:
-        InputError: no row has a finished run.
+        InputError: the folder belongs to another study, or no row has a finished run.
     """
-    result = report(study, table, rows, preset_name=preset_name)
+    study.claim()
+    result = report(study, table, rows)
     write_json(study.out / f"{table}.json", result)
     for suffix, text in (("md", markdown(result)), ("csv", comma_separated(result))):
         with whole_file(study.out / f"{table}.{suffix}") as partial:
@@ -61,7 +62,7 @@ def write_report(study: Study, table: str, rows: Mapping[str, Row], *, preset_na
     return result
 
 
-def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: str) -> dict[str, Any]:
+def report(study: Study, table: str, rows: Mapping[str, Row]) -> dict[str, Any]:
     """Everything known about a table's rows: `rows` of those trained, `naive` of those that need no training."""
     materials = load_materials(study.data, study.ids)
     folders = {name: finished(study, name) for name in rows}
@@ -103,7 +104,7 @@ def report(study: Study, table: str, rows: Mapping[str, Row], *, preset_name: st
     return {
         "table": table,
         "data": materials.label(),
-        "preset": preset_name,
+        "preset": study.preset,
         "data_hash": materials.data_hash,
         "paper": label,
         "targets": len(user),
@@ -139,7 +140,7 @@ def finished(study: Study, name: str) -> dict[int, Path]:
 
 def load(folders: Mapping[int, Path]) -> dict[str, np.ndarray]:
     """What `jobs.test_values` stored, seeds stacked: each (S, n)."""
-    files = [load_file(folder / "ranks.safetensors") for folder in folders.values()]
+    files = [read_arrays(folder / "ranks.safetensors", "rank") for folder in folders.values()]
     return {name: np.stack([file[name] for file in files]) for name in files[0]}
 
 
@@ -187,7 +188,7 @@ def of_runs(
     begun = np.array([run["seconds"] for run in before])
     if row.post:
         begun += [read_result(study.row(row.base, seed))["seconds"] for seed in folders]
-    rank = np.stack([load_file(folder / "ranks.safetensors")["rank"] for folder in first])
+    rank = np.stack([read_arrays(folder / "ranks.safetensors", "rank")["rank"] for folder in first])
     one, two = ([run["curve"] for run in stage] for stage in (before, runs.values()))
     found = {
         "method": row.method,

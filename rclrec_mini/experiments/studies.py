@@ -11,7 +11,7 @@ that are resumed one by one and may run side by side (search.py tells what is se
                  in another way
 
     out/
-      study.json                   what the folder belongs to: data, ids, search
+      study.json                   what the folder belongs to: preset, data, ids, search
       data/ ids/                   where none are given: the simulated shop of the preset
       search/METHOD/POINT/         runs of training/trainer.py; search.json beside them says which point won
       stage_one/METHOD-HASH/SEED/  runs; ranks.safetensors and result.json of the method after stage one alone
@@ -26,6 +26,7 @@ from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
+from rclrec_mini.checks import FieldError
 from rclrec_mini.data.shop_config import preset as shop_preset
 from rclrec_mini.experiments.jobs import Job, load_materials, run_jobs
 from rclrec_mini.experiments.materials import balanced_ids, simulated
@@ -47,10 +48,12 @@ class Study:
     """Where a reproduction lives and what it trains.
 
     Args:
+        preset: whose configs these are.
         configs: the config of each method, before the search.
     """
 
     out: Path
+    preset: str
     data: Path
     ids: Path
     configs: Mapping[str, ExperimentConfig]
@@ -61,12 +64,13 @@ class Study:
         """Make `out` the folder of this study, unless it is already; seeds may be added later.
 
         Raises:
-            InputError: `out` belongs to other data, ids, configs or another search.
+            InputError: `out` belongs to another preset, other data or ids, or another search.
         """
         materials = load_materials(self.data, self.ids)
         settings = json.loads(
             json.dumps(
                 {
+                    "preset": self.preset,
                     "data_hash": materials.data_hash,
                     "ids": sha256(materials.catalog.codes.numpy().tobytes()).hexdigest(),
                     "search": asdict(self.search) if self.search else None,
@@ -153,7 +157,14 @@ def make_study(
     """The study of a preset in the folder `out`, on a prepared data set or on the preset's simulated shop.
 
     Where no ids are given they are made, balanced; the sizes of the generative methods follow the ids.
+
+    Raises:
+        FieldError: no data are given, but `out` belongs to a study of some; or `seeds` are not distinct or none.
     """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise FieldError("seeds", f"found {seeds}, expected one or more from 0 on, each once")
+    if data is None and (out / "study.json").exists() and not (out / "data").exists():
+        raise FieldError("data", f"found none, expected those of the study in {out}")
     if data is None:
         data = simulated(shop_preset(preset_name), out / "data", progress=progress)
     if ids is None:
@@ -161,7 +172,7 @@ def make_study(
         ids = balanced_ids(data, out / "ids", codes=codes, progress=progress)
     catalog = load_materials(data, ids).catalog
     configs = {name: sized_to(preset(preset_name, name), catalog) for name in METHODS}
-    return Study(out, data, ids, configs, SEARCHES[preset_name], seeds)
+    return Study(out, preset_name, data, ids, configs, SEARCHES[preset_name], seeds)
 
 
 def sized_to(config: ExperimentConfig, catalog: Catalog) -> ExperimentConfig:

@@ -1,16 +1,16 @@
 """A whole test in the simulated shop: what `rclrec abtest` calls.
 
     out/
-      settings.json        what the folder belongs to: shop, arms, knobs; another test is refused
+      settings.json        what the folder belongs to: shop and knobs; another test is refused
       arms/NAME/           an arm that has been played: outcomes, and lists.safetensors (its slates at first visits, its
-                           ranks of the log's test purchases); played arms are not played again
+                           ranks of the log's test purchases); played arms are not played again, others may join them
       outcomes/            all arms on all users (outcomes.py)
       offline.safetensors  rank (A, n) of the log's test purchases, 10 where absent; seen (n,): in the user's history
       slates.safetensors   logged slates (slates.py)
       report.json, .md     what it tells (report.py)
 
 With `retrain` the arms learn every night, each from the log and all that every arm's users have done so far
-(retrain.py): users are dealt to arms before, and the test is played in one go.
+(retrain.py): users are dealt to arms before, so the arms belong to settings.json, and the test is played in one go.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from rclrec_mini.checks import FieldError, at_least, within
 from rclrec_mini.data.prepared import read_manifest
@@ -41,7 +41,7 @@ from rclrec_mini.online.play import Play, play
 from rclrec_mini.online.report import ReportConfig, write_report
 from rclrec_mini.online.retrain import play_and_retrain
 from rclrec_mini.online.slates import Slates, log_slates
-from rclrec_mini.records import read_record
+from rclrec_mini.records import read_arrays, read_record
 from rclrec_mini.training.checkpoints import provenance
 from rclrec_mini.training.run_folder import check_same_settings
 
@@ -188,7 +188,7 @@ def _read(out: Path, name: str, run: Path | None) -> tuple[Outcomes, dict[str, n
     outcomes = Outcomes.load(folder / "outcomes")
     if outcomes.made["weights"] != weights_of(run):
         raise InputError(f"{folder}: was played with other weights than those of {run or name}; expected another --out")
-    return outcomes, load_file(folder / "lists.safetensors")
+    return outcomes, read_arrays(folder / "lists.safetensors", "first", "rank")
 
 
 def weights_of(run: Path | None) -> str | None:
@@ -224,6 +224,8 @@ def _claim(out: Path, config: ABTestConfig, data: Path, arms: Mapping[str, Path 
     """Make `out` the folder of this test, unless it is already."""
     check_apart(out, (data, *filter(None, arms.values())))
     record, settings = out / "settings.json", _described(config, data)
+    if config.retrain:
+        settings["arms"] = list(arms)
     if record.exists():
         return check_same_settings(record, settings)
     if out.exists() and any(out.iterdir()):

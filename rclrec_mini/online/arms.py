@@ -11,7 +11,7 @@ from rclrec_mini.data.sequences import Sequences, Split, split_last_purchase
 from rclrec_mini.evaluation.heuristics import CoOccurrence, FrequencyDecay, Markov, Popularity, Ranker, most_recent
 from rclrec_mini.evaluation.ranking import catalog_of, rank
 from rclrec_mini.experiments.run import load_answering
-from rclrec_mini.files import InputError
+from rclrec_mini.files import InputError, file_name
 from rclrec_mini.semantic_ids.catalog import Catalog
 
 NAIVE_HISTORY = 50  # events that a naive ranking reads
@@ -126,5 +126,7 @@ def named(arms: tuple[str, ...]) -> Mapping[str, Path | None]:
             raise InputError(f"--arms: found {arm}, expected NAME=RUN or one of {', '.join(NAIVE)}")
         if not name or name in found or (equals and not run):
             raise InputError(f"--arms: found {arm}, expected a name of its own for each arm, and the folder of its run")
+        if name != file_name(name) or not name.strip("."):
+            raise InputError(f"--arms: found the name {name}, expected letters, digits, dots, dashes and underscores")
         found[name] = Path(run) if equals else None
     return found

@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from rclrec_mini.files import InputError, Result, sha256, whole_folder, write_json
-from rclrec_mini.records import read_record
+from rclrec_mini.records import read_arrays, read_record
 
 COUNTS = ("visits", "clicks", "organic_orders", "cancelled", "slate_orders", "cannibalised", "pulled_forward")
 MONEY = tuple(f"{name}_revenue" for name in ("organic", "cancelled", "slate", "cannibalised", "pulled_forward"))
@@ -142,13 +141,12 @@ class Outcomes:
         """
         record = read_record(Path(folder) / OUTCOMES.record, RECORD)
         path = Path(folder) / "outcomes.safetensors"
-        if not path.is_file():
-            raise InputError(f"{path}: file not found")
+        arrays = read_arrays(path)
         if sha256(path) != record["sha256"]:
             raise InputError(f"{path}: found other bytes than were written: its SHA-256 is not that in outcomes.json")
         try:
-            return cls(arms=tuple(record["arms"]), made=record["made"], **load_file(path))
-        except (SafetensorError, TypeError, InputError) as error:
+            return cls(arms=tuple(record["arms"]), made=record["made"], **arrays)
+        except (TypeError, InputError) as error:
             raise InputError(f"{path}: {error}") from None
 
 

@@ -60,7 +60,8 @@ def _lifts(result: Mapping[str, Any]) -> list[str]:
                 arm, metric, interval(test["plain"], 1), interval(test["cuped"], 1), *(f"{p:.3f}" for p in p_values),
                 called,
             ])  # fmt: skip
-    words = f"What a test with {100 * result['settings']['share']:g}% of the users in each arm sees, in %."
+    share = f"{100 * result['settings']['share']:g}% of the users in each arm"
+    words = f"What a test with {share if true else 'the users dealt to each arm'} sees, in %."
     head = ["", "", "lift", "with CUPED", "p, Holm", "p, always valid", "such tests that call it"]
     return [*lines, words, "", *_table(head, rows)]
 

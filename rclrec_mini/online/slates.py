@@ -10,14 +10,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from rclrec_mini.data.counter_random import uniform
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError, whole_file
 from rclrec_mini.online.choice import SHOWN, SHUFFLED
 from rclrec_mini.online.play import Play
+from rclrec_mini.records import read_arrays
 
 FEATURES = ("popularity", "in the history", "leaf in the history")  # what the shop knows of an item at a visit
 HISTORY = 50  # events that features read
@@ -71,11 +71,9 @@ class Slates:
         Raises:
             InputError: the file is missing or holds something else.
         """
-        if not Path(path).is_file():
-            raise InputError(f"{path}: file not found")
         try:
-            return cls(**load_file(path))
-        except (SafetensorError, TypeError) as error:
+            return cls(**read_arrays(path))
+        except TypeError as error:
             raise InputError(f"{path}: expected slates, found {error}") from None
 
 
@@ -87,8 +85,13 @@ def log_slates(world: Play, slates: Sequence[np.ndarray], log: Sequences, *, mos
         slates: of each arm at the first visits (F, SHOWN), with which it was played.
         log: the log before the test, for popularity.
         most: first visits taken, in the order of users; those with fewer than SHOWN items in the pool are left out.
+
+    Raises:
+        InputError: nobody visits.
     """
-    visitors, visit = world.visitors, next(world.rounds())[:most]
+    visitors, visit = world.visitors, next(world.rounds(), np.empty(0, int))[:most]
+    if not len(visit):
+        raise InputError("users: found no visit by any of them in the days of the test, expected more users or days")
     own = np.stack([slate[:most] for slate in slates])  # (A, F, SHOWN)
     pool = _union(own)
     size = (pool >= 0).sum(axis=1)

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rclrec_mini.files import InputError, Result, whole_folder, write_json
-from rclrec_mini.records import read_record
+from rclrec_mini.records import read_arrays, read_record
 
 MAX_CODES = 2**15  # tokens are stored as int16
 FORMAT = 1
@@ -196,12 +195,4 @@ def _digest(table: np.ndarray) -> str:
 
 
 def _read_codes(path: Path) -> Tensor:
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: expected safetensors, found {str(error).splitlines()[0]}") from None
-    if set(tensors) != {"codes"}:
-        raise InputError(f"{path}: found tensors {sorted(tensors)}, expected codes")
-    return tensors["codes"]
+    return torch.from_numpy(read_arrays(path, "codes")["codes"])

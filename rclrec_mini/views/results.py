@@ -1,6 +1,5 @@
 """The book's figures of training and results, each a function from results to a matplotlib figure."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rclrec_mini.files import InputError
+from rclrec_mini.records import read_line
 from rclrec_mini.views.style import FAINT, INK, PALETTE, colors, subplots
 
 
@@ -41,12 +41,8 @@ def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
 def _read_log(path: Path) -> list[dict]:
     if not path.is_file():
         raise InputError(f"{path}: file not found")
-    lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: expected JSON, found {error}") from None
+    texts = path.read_bytes().splitlines()
+    lines = [read_line(text, f"{path}: line {n}") for n, text in enumerate(texts, start=1)]
     if not any("loss" in line for line in lines):
         raise InputError(f"{path}: found no line with a loss, expected the log of a run")
     return lines

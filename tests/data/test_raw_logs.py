@@ -42,7 +42,8 @@ LAYOUTS = {
         quoted=True,
     ),
     "milliseconds": Layout((milliseconds("time"),), ",", header=True, quoted=True),
-    "iso": Layout((iso_8601("time"),), ",", header=True, quoted=True),
+    "days": Layout((iso_8601("time", "2014-09-18"),), ",", header=True, quoted=True),
+    "iso": Layout((iso_8601("time", "2014-09-18T15:03:11Z"),), ",", header=True, quoted=True),
 }
 OF_JSON = {
     "amazon2018": amazon2018.REVIEWS,
@@ -58,6 +59,7 @@ LINES = {
     "userbehavior": "1,2268318,2520377,pv,1511544070",
     "table": "u11,i 13,cart,1411052591",
     "milliseconds": "1411052591999",
+    "days": "2014-09-18",
     "iso": "2014-09-18T15:03:11.5+08:00",
 }
 few = settings(max_examples=11)
@@ -288,8 +290,18 @@ def test_missing_and_doubled_columns(tmp_path):
         ("milliseconds", "1411052591", "time: found '1411052591', expected milliseconds UTC, 253402300800.."),
         (
             "iso",
-            "2014-02-30",
-            "time: found '2014-02-30', expected seconds, milliseconds or a time such as 2014-09-18T15",
+            "2014-02-30T00:00:00",
+            "time: found '2014-02-30T00:00:00', expected a time such as 2014-09-18T15:03:11Z, as in the first row",
+        ),
+        (
+            "iso",
+            "2014-02-03",
+            "time: found '2014-02-03', expected a time such as 2014-09-18T15:03:11Z, as in the first",
+        ),
+        (
+            "days",
+            "2014-02-03T15:03",
+            "time: found '2014-02-03T15:03', expected a day such as 2014-09-18, as in the first",
         ),
         ("iso", "1970-01-01T00:00:00+00:01", "time: found '1970-01-01T00:00:00+00:01', expected"),
         ("rec-tmall", "1\x01u2\x01cart\x011969-12-31 23:59:59", "found '1969-12-31 23:59:59', expected a time"),

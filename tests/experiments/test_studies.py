@@ -119,8 +119,11 @@ def test_every_row_takes_its_best_rate_of_stage_two(study):
 
 def test_another_study_is_refused(study):
     other = dataclasses.replace(study, search=Search(lr=(1e-3,)))
-    with pytest.raises(InputError, match=r"study\.json: search is"):
-        run_study(other, TABLE1)
+    for use in (run_study, lambda other, rows: write_report(other, "table1", rows)):
+        with pytest.raises(InputError, match=r"study\.json: search is"):
+            use(other, TABLE1)
+    with pytest.raises(InputError, match=r"study\.json: preset is mini, expected tiny \(another study\)"):
+        run_study(dataclasses.replace(study, preset="tiny"), TABLE1)
     configs = {**study.configs, "sasrec": dataclasses.replace(study.configs["sasrec"], validation_targets=29)}
     with pytest.raises(InputError, match="result of another config"):
         run_study(dataclasses.replace(study, configs=configs), TABLE1)
@@ -128,7 +131,7 @@ def test_another_study_is_refused(study):
 
 @pytest.fixture(scope="module")
 def table2(study):
-    return write_report(study, "table2", TABLE2, preset_name="mini")
+    return write_report(study, "table2", TABLE2)
 
 
 def test_the_report_holds_what_the_runs_found(study, table2):
@@ -250,7 +253,7 @@ def test_means_of_a_log_take_what_any_line_holds():
 def test_a_report_needs_a_run(study, tmp_path):
     empty = dataclasses.replace(study, out=tmp_path)
     with pytest.raises(InputError, match="no finished run of table1"):
-        write_report(empty, "table1", TABLE1, preset_name="mini")
+        write_report(empty, "table1", TABLE1)
 
 
 def test_two_workers_find_the_same(study, tmp_path):
@@ -324,7 +327,7 @@ def test_post_training_goes_on_from_the_row_it_names(rere):
 
 def test_other_decoding_reads_the_model_of_the_row_it_names(rere):
     study, rows = rere
-    result = write_report(study, "rere", rows, preset_name="mini")["rows"]
+    result = write_report(study, "rere", rows)["rows"]
     base = study.job(LANGUAGE_MODEL, rows[LANGUAGE_MODEL], 0)
     for name in DECODED:
         job = study.job(name, rows[name], 0)
@@ -337,7 +340,7 @@ def test_other_decoding_reads_the_model_of_the_row_it_names(rere):
 
 def test_the_report_of_post_training_compares_with_what_it_came_from(rere):
     study, rows = rere
-    result = write_report(study, "rere", rows, preset_name="mini")
+    result = write_report(study, "rere", rows)
     row = result["rows"]["RCLRec, ReRe"]
     assert row["against"]["other"] == "RCLRec" and "against" not in result["rows"]["SASRec"]
     assert {"signal", "hit", "reward", "kl", "distinct"} <= row["training"][0].keys()

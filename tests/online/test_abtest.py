@@ -136,6 +136,7 @@ def test_what_does_not_fit_is_refused_in_a_line(data, run, tmp_path, capsys):
     assert "--arms: found frequency, expected NAME=RUN or one of count" in says("--arms", "frequency count")
     assert "--arms: found count, expected a name of its own" in says("--arms", "count count")
     assert "--arms: found x=, expected a name of its own" in says("--arms", "count x=")
+    assert "--arms: found the name ../a, expected letters" in says("--arms", f"count ../a={run}")
     assert "--control: found tiger, expected one of the arms count" in says("--control", "tiger")
     assert "made from other data" in says("--data", other, "--arms", f"count sasrec={run}")
     assert "file not found" in says("--arms", f"count sasrec={tmp_path}/none", "--out", tmp_path / "two")
@@ -147,6 +148,15 @@ def test_another_test_in_the_folder_is_refused(data, tmp_path):
     run_abtest(CONFIG, data, {"count": None}, tmp_path / "out", **HOW)
     with pytest.raises(InputError, match=r"config.days is 5, expected 6"):
         run_abtest(replace(CONFIG, days=6), data, {"count": None}, tmp_path / "out", **HOW)
+    (tmp_path / "out" / "arms" / "count" / "lists.safetensors").write_text("x")
+    with pytest.raises(InputError, match=r"lists\.safetensors: expected safetensors, found"):
+        run_abtest(CONFIG, data, {"count": None}, tmp_path / "out", **HOW)
+
+
+@pytest.mark.parametrize("users", [1, 8])
+def test_a_test_to_which_nobody_comes(data, tmp_path, users):
+    with pytest.raises(InputError, match="users: found no visit by any of them in the days of the test"):
+        run_abtest(replace(CONFIG, users=users, days=1), data, {"count": None}, tmp_path / "out", **HOW)
 
 
 def test_a_run_that_was_trained_on_is_another_arm(data, run, tmp_path):
@@ -167,6 +177,9 @@ def test_arms_that_learn_every_night(data, run, tmp_path):
     assert "lift" not in result["arms"]["popularity"]
     nights = sorted(path.name for path in (tmp_path / "a" / "nights" / "sasrec").iterdir())
     assert nights == ["day0", "day1", "day2"]
+
+    with pytest.raises(InputError, match=r"settings\.json: key arms|arms is"):
+        run_abtest(config, data, {"count": None, "sasrec": run}, tmp_path / "a", **HOW)
 
     run_abtest(config, data, arms, tmp_path / "b", **HOW)
     again = Outcomes.load(tmp_path / "b" / "outcomes")

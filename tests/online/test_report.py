@@ -102,7 +102,9 @@ def test_users_who_lived_under_one_arm_only(outcomes):
     assert found["arms"]["popularity"]["test"]["orders"]["plain"]["lift"] == seen.lift
     assert found["arms"]["popularity"]["per_user"]["orders"] == pytest.approx(orders[2][dealt.bucket == 2].mean())
     assert "aa" not in found and "lift" not in found["arms"]["count"]
-    assert "| popularity | revenue |" in markdown(found)
+    text = markdown(found)
+    assert "| popularity | revenue |" in text
+    assert "a test with the users dealt to each arm sees" in text and "% of the users in each arm" not in text
 
 
 def test_offline_metrics_stand_beside_the_test(outcomes, offline):

@@ -102,6 +102,6 @@ def test_slates_are_read_as_they_were_written(slates, tmp_path):
     for field in fields(Slates):
         assert np.array_equal(getattr(found, field.name), getattr(slates, field.name)), field.name
     (tmp_path / "other").write_text("x")
-    for name, words in (("none", "file not found"), ("other", "expected slates")):
+    for name, words in (("none", "file not found"), ("other", "expected safetensors")):
         with pytest.raises(InputError, match=words):
             Slates.load(tmp_path / name)

@@ -8,10 +8,10 @@ missing, and counted.
 from html import unescape
 from pathlib import Path
 
-from rclrec_mini.data.columns import MAX_SECONDS, Layout, any_id, dollars, identifier, without_markup
+from rclrec_mini.data.columns import Layout, any_id, dollars, identifier, without_markup
 from rclrec_mini.data.prepare_config import PrepareConfig
 from rclrec_mini.data.raw_logs import Inputs, open_files
-from rclrec_mini.data.schema import PURCHASE
+from rclrec_mini.data.schema import MAX_SECONDS, PURCHASE
 
 REVIEWS = Layout(
     (
