@@ -571,11 +571,14 @@ table("pointing")
 #   Recall@10 gains 2.8 points where it gained 6.7; one of the three seeds found no better policy at all.
 # - The largest gain, 10.9, comes from putting the target into each group. But then a policy learns from an item that
 #   it did not write, as supervised training does. It is more of the cure that the patient had needed before.
-# - Groups that are drawn do little: plainly nothing, without replacement 1.9. They hold the target less often, in 35
-#   and 49 of a hundred groups, where those of beams hold it in 67.
+# - Groups that are drawn do little: plainly nothing, without replacement 2.1. They hold the target less often, in 35
+#   and 48 of a hundred groups, where those of beams hold it in 67.
 # - Dividing by the standard deviation, or leaving out the groups without signal, makes no difference here.
 # - SASRec's score as the reward does nearly as well as ReRe's own, 5.6, as SASRec (31.9) ranks better than its pupil.
 #   Likeness to the target, the reward that was hacked above, gives 2.8 to a policy this far down.
+#
+# On a real log, UserBehavior, the picture is the same and the gains are below a point
+# ([the tables](14_tables.ipynb#after-training-reinforcement)).
 #
 # ReRe's authors report large gains over supervised language models. What is seen here suggests a question to put to
 # any such gain: how good was the model before, measured against its own pre-training and against a plain count?
@@ -608,7 +611,8 @@ expected = {
     "pointing, S-DPO, beam": 0,
     "RCLRec, ReRe, rule alone": 5.0,
     "RCLRec, ReRe, target added": 10.9,
-    "RCLRec, ReRe, without replacement": 1.9,
+    "RCLRec, ReRe, without replacement": 2.1,
+    "RCLRec, ReRe, sampling": 0,
     "RCLRec, ReRe, collaborative": 5.6,
     "RCLRec, ReRe, semantic": 2.8,
 }
@@ -616,7 +620,6 @@ assert {name: gain[name] for name in expected} == expected
 largest = max(gain, key=gain.get)
 assert largest == "RCLRec, ReRe, target added"
 assert gain["RCLRec, S-DPO, random"] < 0
-assert gain["RCLRec, ReRe, sampling"] < 0
 assert 0 < gain["RCLRec, ReRe, ranking alone"] < 0.4
 hard = study["w/o RCPM, S-DPO, beam"]["against"]["ndcg@10"]
 assert [
@@ -637,7 +640,7 @@ signal = {
 }
 assert signal["w/o RCPM, ReRe"] == 88 and signal["pointing, ReRe"] == 74
 groups = ("ReRe", "ReRe, sampling", "ReRe, without replacement")
-assert [signal[f"RCLRec, {name}"] for name in groups] == [67, 35, 49]
+assert [signal[f"RCLRec, {name}"] for name in groups] == [67, 35, 48]
 assert ndcg["RCLRec"] < ndcg["SASRec"] == 31.9
 
 # %% [markdown]
