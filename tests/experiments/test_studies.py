@@ -182,7 +182,7 @@ def test_a_curve_goes_on_from_stage_one_to_stage_two(study, table2):
 
 
 def test_table1_compares_with_the_best_other_method(study):
-    result = reports.report(study, "table1", TABLE1, preset_name="mini")
+    result = reports.report(study, "table1", TABLE1)
     trained = result["rows"]
     best = max(trained, key=lambda name: trained[name]["ndcg@10"]["mean"])
     (second,) = set(trained) - {best}
