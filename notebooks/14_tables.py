@@ -53,10 +53,10 @@ from rclrec_mini.views.committed import committed, estimates
 # %% [markdown]
 # ## The finding in five sentences
 #
-# 1. On every log that we have, most purchases take an item that the buyer had looked at, and a **plain count** of the
-#    history, weighted by behaviour and by age, beats all eight methods of the paper's table.
+# 1. On every log that we have, most purchases take an item of the history, and a **plain count** of it, weighted by
+#    behaviour and by age, beats all eight methods of the paper's table.
 # 2. A model that may **point** at the history, instead of spelling every item token by token, passes the count on the
-#    shop and on UserBehavior, and ties with it on the two others.
+#    shop and on UserBehavior, and ties with it on two logs of days, where the order of the file decides.
 # 3. **RCLRec to the letter loses** to the same model without a prefix: its selector is not taught to select, and the
 #    prefix that it writes is no better than random events.
 # 4. A curriculum *can* pay: an oracle's does, by far, and where journeys end in the purchase itself a repaired one
@@ -440,11 +440,11 @@ pd.concat(
 )
 
 # %% [markdown]
-# The paper's own ablations point the other way: there every part helps. Here the prefix costs 15 points of
-# Recall@10, and *random* events cost less than selected ones. Without the quality loss RCLRec is no worse, in NDCG@10
-# even half a point better. Seeing prefixes in pre-training lifts the model even where it then gets none. On top of
-# that our repairs (a selector that counts and is shown in training what resembles the target) gain 1.5 points of NDCG,
-# and nothing that is sure in Recall@10. The oracle gains 23.
+# The paper's own ablations point the other way: there every part helps. Here the prefix costs 15 points of Recall@10,
+# and *random* events cost less than selected ones. Without the quality loss RCLRec is no worse, in NDCG@10 even half a
+# point better, though over seeds both spread by more than one. Seeing prefixes in pre-training lifts the model even
+# where it then gets none. On top of that our repairs (a selector that counts and is shown in training what resembles
+# the target) gain 1.5 points of NDCG, and nothing that is sure in Recall@10. The oracle gains 23.
 #
 # So the prefix is not the fault, the choice is. How good must it be? Here a share of the prefix is from the true
 # journey and the rest is noise:

@@ -23,6 +23,7 @@ from typing import Any
 
 MARK = ".partial-"  # between the name of what is being written and eight random letters
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+os.umask(UMASK := os.umask(0o22))  # there is no other way to read it
 
 
 class InputError(ValueError):
@@ -33,6 +34,12 @@ class InputError(ValueError):
 def file_name(title: str) -> str:
     """A title as the name of a file or folder: what is no letter, digit, dot or dash becomes an underscore."""
     return re.sub(r"[^\w.-]+", "_", title)
+
+
+def _settle(path: Path) -> None:
+    """Put a new file on the disk for good, readable to whom new files are: safetensors writes for the owner alone."""
+    path.chmod(0o666 & ~UMASK)
+    _sync(path)
 
 
 def _sync(path: Path) -> None:
@@ -67,7 +74,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     clear_leftovers(path.parent, path.name)
     with _workplace(path) as place:
         yield place / path.name
-        _sync(place / path.name)
+        _settle(place / path.name)
         os.replace(place / path.name, path)
         _sync(path.parent)
 
@@ -154,7 +161,7 @@ def whole_folder(
         yield new
         for file in new.rglob("*"):
             if file.is_file():
-                _sync(file)
+                _settle(file)
         check_output(out, result, inputs=inputs, overwrite=overwrite)  # it may have been filled in the meantime
         if out.exists():
             os.replace(out, _old(place, out))

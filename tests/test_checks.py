@@ -68,6 +68,11 @@ def test_every_method_checks_its_sizes(method):
             replace(config, backbone=few)
 
 
+def test_a_selector_is_one_of_those_there_are():
+    with pytest.raises(FieldError, match="selector: found 'orcale', expected one of rcpm, counting, pointer, recent"):
+        RCLRecConfig(selector="orcale")
+
+
 def test_a_refusal_comes_back_from_another_process():
     error = pickle.loads(pickle.dumps(FieldError("beams", "found 3, expected 10")))
     assert (error.field, error.words, str(error)) == ("beams", "found 3, expected 10", "beams: found 3, expected 10")

@@ -56,6 +56,11 @@ def test_the_version(capsys):
         (["simulate", "--out", "x", "--preset", "huge"], ["'huge'", "tiny"]),
         (["simulate", "--out", "x", "--users", "many"], ["--users", "'many'"]),
         (["simulate", "--out", "x", "--noise-share", "1.5"], ["--noise-share: found 1.5, expected 0..0.95"]),
+        (
+            ["simulate", "--out", "x", "--users", "9" * 20],
+            ["--users: found 99999999999999999999, expected 1..2147483647"],
+        ),
+        (["simulate", "--outt", "x"], ["Missing", "--out PATH", "Unrecognized options: --outt x"]),
         (["simulate", "--out", "x", "--rows", "0"], ["rows", "0"]),
         (["simulate", "--out", "x", "--zipped"], ["zipped", "ijcai15"]),
         (["prepare", "--source", "table", "--log", "absent.csv", "--out", "x"], ["absent.csv", "not found"]),

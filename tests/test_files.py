@@ -38,6 +38,21 @@ def tree(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+def test_who_may_read_new_files_may_read_those_of_others(tmp_path):
+    """safetensors makes files for the owner alone."""
+
+    def secret(path):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    (tmp_path / "plain").write_text("")
+    with files.whole_folder(tmp_path / "out") as folder:
+        secret(folder / "weights")
+    with files.whole_file(tmp_path / "weights") as partial:
+        secret(partial)
+    modes = {path.stat().st_mode for path in (tmp_path / "out" / "weights", tmp_path / "weights", tmp_path / "plain")}
+    assert len(modes) == 1
+
+
 def test_a_result_is_replaced_when_told_and_nothing_is_left_beside_it(tmp_path):
     bake(tmp_path / "out", "old")
     with pytest.raises(InputError, match="out: found a folder that is not empty"):

@@ -23,7 +23,8 @@ VERBS = {verb.__name__.replace("_", "-"): verb for verb in JOURNEY}
 
 
 def usage() -> str:
-    verbs = "\n".join(f"  {name:<10} {inspect.getdoc(verb).splitlines()[0]}" for name, verb in VERBS.items())
+    about = {name: " ".join(inspect.getdoc(verb).split("\n\n")[0].split()) for name, verb in VERBS.items()}
+    verbs = "\n".join(f"  {name:<10} {words}" for name, words in about.items())
     return f"usage: rclrec VERB [OPTIONS]\n\n{verbs}\n\nrclrec VERB --help lists its options with units and defaults."
 
 

@@ -47,5 +47,7 @@ def abtest(args: Sequence[str]) -> None:
     )  # fmt: skip
     print(f"{options.out}: {options.config.users:,} users, {options.config.days} days, against {options.control}")
     for name, arm in result["arms"].items():
-        lifts = {what: f"{lift['lift']:+.2%}" for what, lift in arm.get("lift", {}).items()}
-        print(f"  {name:<16} {arm['per_user']['orders']:.4f} orders a user {lifts.get('orders', '')}")
+        lift = arm.get("lift", {}).get("orders")
+        words = f"{lift['lift']:+.2%} [{lift['low']:+.2%}, {lift['high']:+.2%}]" if lift else ""
+        print(f"  {name:<16} {arm['per_user']['orders']:.4f} orders a user {words}")
+    print(f"The report, with tests of all outcomes: {options.out / 'report.md'}")

@@ -77,7 +77,7 @@ def with_flag(error: FieldError, args: Sequence[str], *, owner: str = "") -> Inp
 
 
 def first_of_box(text: str) -> str:
-    """The first part of tyro's boxed message, on one line."""
+    """The first part of tyro's boxed message, and the part that tells of unknown flags, on one line."""
     lines = [line.strip("│ ") for line in text.splitlines() if not line.startswith(("╭", "╰"))]
-    rule = next((n for n, line in enumerate(lines) if line and set(line) == {"─"}), len(lines))
-    return re.sub(r"\s+", " ", " ".join(lines[:rule])).strip().rstrip(".")
+    parts = [re.sub(r"\s+", " ", part).strip().rstrip(".") for part in re.split("─+", " ".join(lines))]
+    return "; ".join([parts[0], *(part for part in parts[1:] if part.startswith("Unrecognized"))])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from rclrec_mini.checks import FieldError, at_least
+from rclrec_mini.checks import FieldError, at_least, check
 from rclrec_mini.cli.flags import flag_of, parse, peek
 from rclrec_mini.files import InputError, check_output_file, whole_file, write_json
 
@@ -247,12 +247,15 @@ def reproduce(args: Sequence[str]) -> None:
         """threads of each process; default 0: one with several workers, else as many as torch takes"""
         unsearched: bool = False
         """keep the preset's learning rates and dropout instead of searching for each method's"""
+        rates_from: Path | None = None
+        """take the learning rates and dropout that the search of the study in this folder chose, on other data"""
         collect: bool = False
         """train nothing, write the reports from the runs that are finished"""
 
         def __post_init__(self) -> None:
             at_least(self, 1, "workers")
             at_least(self, 0, "threads")
+            check(self, rates_from=(not (self.rates_from and self.unsearched), "none with --unsearched"))
 
     options = parse(reproduce, Reproduce, args)
     study = studies.make_study(
@@ -260,6 +263,8 @@ def reproduce(args: Sequence[str]) -> None:
     )
     if options.unsearched:
         study = replace(study, search=None)
+    if options.rates_from:
+        study = studies.take_rates(study, options.rates_from)
     rows = tables.with_needed(study.rows(options.table, options.methods), options.only)
     if not options.collect:
         threads = options.threads or int(options.workers > 1)

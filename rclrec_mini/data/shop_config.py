@@ -64,7 +64,9 @@ class ShopConfig:
     def __post_init__(self) -> None:
         at_least(self, 0, "popularity_exponent", "gap", "start")
         within(self, 0, MAX_SEED, "seed")
-        at_least(self, 1, "users", "parents", "brands", "sellers", "focus")
+        counts = ("users", "items", "leaves", "parents", "brands", "sellers")
+        within(self, 1, 2**31 - 1, *counts)  # they are numbered in 32 bits
+        at_least(self, 1, "focus")
         at_least(self, self.parents, "leaves")
         at_least(self, self.leaves, "items")
         at_least(self, 2, "journey_events")

@@ -6,11 +6,11 @@ A method is known by the name of its config in `METHODS`. Stage one trains `firs
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
-from rclrec_mini.checks import positive, within
+from rclrec_mini.checks import check, positive, within
 from rclrec_mini.data.prepared import read_table
 from rclrec_mini.data.schema import BEHAVIORS as BEHAVIOR_NAMES
 from rclrec_mini.experiments.materials import Materials
@@ -29,6 +29,9 @@ from rclrec_mini.models.pointer import PointedK, Pointer, PointerConfig
 from rclrec_mini.models.rclrec import LossConfig, RCLRec
 from rclrec_mini.models.sizes import check_behaviors, check_sizes
 
+Selector = Literal["rcpm", "counting", "pointer", "recent", "random", "oracle", "none"]
+SELECTORS: tuple[Selector, ...] = get_args(Selector)
+
 
 @dataclass(frozen=True)
 class RCLRecConfig:
@@ -36,7 +39,7 @@ class RCLRecConfig:
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     # none: the ablation w/o RCPM; ours: counting, RCPM that is told counts, and pointer, the events that p points at
-    selector: Literal["rcpm", "counting", "pointer", "recent", "random", "oracle", "none"] = "rcpm"
+    selector: Selector = "rcpm"
     k: int = 4  # events of the curriculum
     tau: float = 0.5  # temperature of p
     user_buckets: int = 2000  # user ids are hashed into as many
@@ -51,6 +54,7 @@ class RCLRecConfig:
         check_behaviors(self.backbone)
         within(self, 1, self.backbone.max_prefix, "k")
         within(self, 0, 1, "prefix_share")
+        check(self, selector=(self.selector in SELECTORS, f"one of {', '.join(SELECTORS)}"))
         if self.prefix_levels is not None:
             within(self, 1, self.backbone.levels, "prefix_levels")
         positive(self, "tau")
@@ -60,7 +64,7 @@ class RCLRecConfig:
 class PointingConfig(RCLRecConfig):
     """Ours: the backbone with a pointer, and without a curriculum unless one is asked for."""
 
-    selector: Literal["rcpm", "counting", "pointer", "recent", "random", "oracle", "none"] = "none"
+    selector: Selector = "none"
     pointer: bool = True
 
 

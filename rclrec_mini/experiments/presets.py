@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from rclrec_mini.experiments.methods import METHODS, PointingConfig, RCLRecConfig
+from rclrec_mini.experiments.methods import PointingConfig, RCLRecConfig
 from rclrec_mini.experiments.run import ExperimentConfig
 from rclrec_mini.files import InputError
 from rclrec_mini.models.backbone import BackboneConfig
@@ -90,7 +90,7 @@ def preset(name: str, method: str = "rclrec", **changes: Any) -> ExperimentConfi
     Raises:
         InputError: there is no such preset or method.
     """
-    for what, found, known in (("preset", name, MODELS), ("method", method, METHODS)):
+    for what, found, known in (("preset", name, MODELS), ("method", method, MODELS.get(name, ()))):
         if found not in known:
             raise InputError(f"{what} {found}: expected one of {', '.join(known)}")
     training = dict(TRAINING[name])

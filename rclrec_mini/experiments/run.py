@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from rclrec_mini.checks import MAX_SEED, FieldError, at_least, within
+from rclrec_mini.data.prepared import data_hash as data_hash_of
 from rclrec_mini.data.sequences import every_nth
 from rclrec_mini.decoding.beam_search import Search, beam_search
 from rclrec_mini.evaluation.metrics import CUTOFFS, coverage, evaluate_rankings, metric_names, of_users, summarize
@@ -234,9 +235,9 @@ def load_run(run: Path | str, data: Path | str) -> tuple[nn.Module, ExperimentCo
     settings = read_record(record, {"data_hash": str}, more=True)
     data_hash = settings.pop("data_hash")
     settings.pop("post_training", None)  # what became of the model since, see experiments/post_train.py
+    if (found := data_hash_of(data)) != data_hash:
+        raise InputError(f"{data}: content_hash is {found}, the run {run} was trained on {data_hash}")
     materials = Materials.load(data, run / "ids")
-    if materials.data_hash != data_hash:
-        raise InputError(f"{data}: content_hash is {materials.data_hash}, the run {run} was trained on {data_hash}")
     config = from_description(settings, str(record))
     last = run / "finetune" / "last" / "state.json"
     if not last.exists() or not read_record(last, {"finished": bool}, more=True)["finished"]:

@@ -77,4 +77,13 @@ def record(folder: Path, points: list[dict[str, Any]], monitor: str) -> None:
 def chosen(folder: Path) -> dict[str, Any]:
     """The best point of the search in `folder`; nothing where there was none."""
     path = folder / "search.json"
-    return read_record(path, {"best": dict, "points": tuple[dict, ...]})["best"] if path.exists() else {}
+    return read_search(path)["best"] if path.exists() else {}
+
+
+def read_search(path: Path) -> dict[str, Any]:
+    """What `record` wrote.
+
+    Raises:
+        InputError: it is missing, or is something else.
+    """
+    return read_record(path, {"best": dict, "points": tuple[dict, ...]})

@@ -11,7 +11,7 @@ that are resumed one by one and may run side by side (search.py tells what is se
                  in another way
 
     out/
-      study.json                   what the folder belongs to: preset, data, ids, search
+      study.json                   what the folder belongs to: preset, data, ids, search, whose rates it took
       data/ ids/                   where none are given: the simulated shop of the preset
       search/METHOD/POINT/         runs of training/trainer.py; search.json beside them says which point won
       stage_one/METHOD-HASH/SEED/  runs; ranks.safetensors and result.json of the method after stage one alone
@@ -33,7 +33,17 @@ from rclrec_mini.experiments.materials import balanced_ids, simulated
 from rclrec_mini.experiments.methods import METHODS, method_name
 from rclrec_mini.experiments.presets import preset
 from rclrec_mini.experiments.run import ExperimentConfig, describe, for_stage_one
-from rclrec_mini.experiments.search import SEARCHES, Search, at_point, best_of, chosen, of_first, of_second, record
+from rclrec_mini.experiments.search import (
+    SEARCHES,
+    Search,
+    at_point,
+    best_of,
+    chosen,
+    of_first,
+    of_second,
+    read_search,
+    record,
+)
 from rclrec_mini.experiments.tables import COMPARED, JUDGE, Row, rows_of
 from rclrec_mini.files import InputError, file_name, write_json
 from rclrec_mini.records import read_record
@@ -50,6 +60,7 @@ class Study:
     Args:
         preset: whose configs these are.
         configs: the config of each method, before the search.
+        rates_of: the content hash of the data of the study whose rates are taken, see `take_rates`.
     """
 
     out: Path
@@ -59,12 +70,13 @@ class Study:
     configs: Mapping[str, ExperimentConfig]
     search: Search | None = field(default_factory=Search)
     seeds: tuple[int, ...] = (0, 1, 2)
+    rates_of: str | None = None
 
     def claim(self) -> None:
         """Make `out` the folder of this study, unless it is already; seeds may be added later.
 
         Raises:
-            InputError: `out` belongs to another preset, other data or ids, or another search.
+            InputError: `out` belongs to another preset, other data or ids, another search, or took other rates.
         """
         materials = load_materials(self.data, self.ids)
         settings = json.loads(
@@ -74,6 +86,7 @@ class Study:
                     "data_hash": materials.data_hash,
                     "ids": sha256(materials.catalog.codes.numpy().tobytes()).hexdigest(),
                     "search": asdict(self.search) if self.search else None,
+                    "rates_of": self.rates_of,
                 }
             )
         )
@@ -173,6 +186,27 @@ def make_study(
     catalog = load_materials(data, ids).catalog
     configs = {name: sized_to(preset(preset_name, name), catalog) for name in METHODS}
     return Study(out, preset_name, data, ids, configs, SEARCHES[preset_name], seeds)
+
+
+def take_rates(study: Study, other: Path) -> Study:
+    """The study with the learning rates and dropout that the search of the study in `other` chose, and none of its own.
+
+    So choices are made on one log and none is tuned to the next.
+
+    Raises:
+        FieldError: nothing was searched in `other`.
+    """
+    found = sorted([*other.glob("search/*/search.json"), *other.glob("rows/*/search.json")])
+    if not found:
+        raise FieldError("rates_from", f"found no search in {other}, expected the folder of a study that was searched")
+    data_hash = read_record(other / "study.json", {"data_hash": str}, more=True)["data_hash"]
+    taken = replace(study, search=None, rates_of=data_hash)
+    taken.claim()
+    for path in found:
+        best = read_search(path)["best"]
+        rates = {name: best[name] for name in ("lr", "dropout") if name in best}
+        write_json(study.out / path.relative_to(other), {"best": rates, "points": []})
+    return taken
 
 
 def sized_to(config: ExperimentConfig, catalog: Catalog) -> ExperimentConfig:

@@ -12,12 +12,10 @@ def check_sizes(config: Any) -> None:
     """Raise FieldError for the first wrong one among the sizes that `config` has."""
     at_least(config, 1, *(name for name in (*COUNTS, "user_buckets", "behaviors") if hasattr(config, name)))
     at_least(config, 0, *(name for name in ("negatives", "max_prefix") if hasattr(config, name)))
-    if hasattr(config, "d"):
-        check(
-            config,
-            heads=(config.d % config.heads == 0, f"a divisor of d, {config.d}"),
-            dropout=(0 <= config.dropout < 1, "0 to below 1"),
-        )
+    if hasattr(config, "heads"):
+        check(config, heads=(config.d % config.heads == 0, f"a divisor of d, {config.d}"))
+    if hasattr(config, "dropout"):
+        check(config, dropout=(0 <= config.dropout < 1, "0 to below 1"))
 
 
 def check_behaviors(config: Any) -> None:

@@ -65,7 +65,7 @@ class ABTestConfig:
     choice: ChoiceConfig = field(default_factory=ChoiceConfig)
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "users", "logged")
+        within(self, 1, 2**31 - 1, "users", "logged")
         at_least(self, SHOWN, "beams")
         within(self, 1, 100, "days")
 

@@ -129,6 +129,23 @@ def test_another_study_is_refused(study):
         run_study(dataclasses.replace(study, configs=configs), TABLE1)
 
 
+def test_rates_are_taken_from_a_study_of_other_data(study, tmp_path):
+    write_prepared(shop_preset("tiny", users=61, seed=1), tmp_path / "data")
+    other = small(make_study(tmp_path / "other", preset_name="mini", data=tmp_path / "data", progress=False))
+    taken = studies.take_rates(other, study.out)
+    rows = rows_of("table2")
+    for name in ("RCLRec", BASE):
+        ours, theirs = (s.job(name, rows[name], 0).config for s in (taken, study))
+        assert (ours.pretrain.lr, ours.model.backbone.dropout) == (theirs.pretrain.lr, theirs.model.backbone.dropout)
+        assert ours.finetune.lr == theirs.finetune.lr
+    assert read_json(taken.search_folder("rclrec") / "search.json")["points"] == []
+    for refused in (other, dataclasses.replace(other, search=None)):
+        with pytest.raises(InputError, match=r"study\.json: (search|rates_of) is .*another study"):
+            refused.claim()
+    with pytest.raises(InputError, match="rates_from: found no search in"):
+        studies.take_rates(other, tmp_path / "data")
+
+
 @pytest.fixture(scope="module")
 def table2(study):
     return write_report(study, "table2", TABLE2)

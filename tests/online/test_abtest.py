@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_refused_in_a_line(data, run, tmp_path, capsys):
     assert "--arms: found x=, expected a name of its own" in says("--arms", "count x=")
     assert "--arms: found the name ../a, expected letters" in says("--arms", f"count ../a={run}")
     assert "--control: found tiger, expected one of the arms count" in says("--control", "tiger")
-    assert "made from other data" in says("--data", other, "--arms", f"count sasrec={run}")
+    assert f"the run {run} was trained on" in says("--data", other, "--arms", f"count sasrec={run}")
     assert "file not found" in says("--arms", f"count sasrec={tmp_path}/none", "--out", tmp_path / "two")
     assert "holds no test" in says("--out", tmp_path / "full")
     assert not out.exists() and not (tmp_path / "two").exists()

@@ -51,9 +51,18 @@ def selectors(model: RCLRec, *, simulated: bool) -> list[str]:
 
 
 def default_selector(model: RCLRec) -> str:
-    """The selector that a model was trained with, else the first that it has."""
+    """The selector that a model was trained with, the first that it has where there was none.
+
+    Raises:
+        InputError: the views know no such selector.
+    """
+    if model.selector is None or isinstance(model.selector, RCPM):
+        return selectors(model, simulated=False)[0]
     fixed = {PointedK: "pointer", RecentK: "recent", RandomK: "random", OracleK: "oracle"}
-    return fixed.get(type(model.selector)) or selectors(model, simulated=False)[0]
+    if type(model.selector) not in fixed:
+        found, known = type(model.selector).__name__, ", ".join(kind.__name__ for kind in (RCPM, *fixed))
+        raise InputError(f"selector: found {found}, expected one that the views know: {known}")
+    return fixed[type(model.selector)]
 
 
 class Engine:
