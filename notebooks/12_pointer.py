@@ -690,7 +690,8 @@ plt.show()
 
 # %% [markdown]
 # Pointing beats the count on the shop and clearly on UserBehavior. On Tmall 2014 it is a tie: the log has days and no
-# hours, and even *most recent items* stands at the same height. IJCAI-15 has 62 buyers here and says nothing either
+# hours, the order of its file tells most, and *most recent items* stands at the same height
+# ([why](14_tables.ipynb#what-a-log-of-days-can-tell)). IJCAI-15 has 62 buyers here and says nothing either
 # way.
 #
 # ### Seen and unseen

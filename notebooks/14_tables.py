@@ -132,6 +132,10 @@ estimates(table1).sort_values("N@10", ascending=False)
 # Three things to see. The count (*frequency with decay*) stands above all methods of the paper, 7 points of NDCG
 # above the best of them, MBGen. RCLRec comes last of the eight. And what points stands above the count.
 #
+# Do not read much into the order in between. A search finds what it looks at: dropout was tried at each method's best
+# rate without it, for half of the steps. For SASRec that missed a point that has 33.5 (rate 0.004, dropout 0.2; one
+# seed, in `rere/language_model.json`) where the table has 31.9.
+#
 # Is the last one true? The intervals overlap:
 
 # %%
@@ -165,6 +169,11 @@ assert min(n10[n] for n in points) > n10["frequency with decay"]
 assert count["high"] > pointed["low"] and gain["low"] > 0
 width = (gain["high"] - gain["low"]) / (count["high"] - count["low"])
 assert 0.25 < width < 0.4
+missed = committed("rere/language_model")["rows"]["SASRec"]
+assert missed["config"]["pretrain"]["lr"] == 4e-3
+assert missed["config"]["model"]["dropout"] == 0.2
+assert round(100 * missed["ndcg@10"]["mean"], 1) == 33.5
+assert round(100 * n10["SASRec"], 1) == 31.9
 assert shop["targets"] == 2998 and shop["items"] == 2400
 assert len(table1) == 16 and len(shop["naive"]) == 5
 assert {row["ndcg@10"]["seeds"] for row in table1.values()} <= {1, 3}
@@ -252,8 +261,8 @@ results.methods(
 # thousand users and in a few minutes, that an item may come again, for each of 64,000 items; the count and the
 # pointer know it from the start.
 #
-# Brands of Tmall 2014, one seed as well. There the last brand seen is mostly the one bought, so that all come closer.
-# Still none of the eight reaches the rule:
+# Brands of Tmall 2014, one seed as well. There the last brand of the history is mostly the one bought, so that all come
+# closer. Still none of the eight reaches the rule:
 
 # %%
 tmall = committed("table1/tmall2014_brands")
@@ -261,8 +270,40 @@ of_tmall = tmall["rows"] | tmall["naive"]
 estimates(of_tmall).sort_values("N@10", ascending=False)
 
 # %% [markdown]
-# The 62 users of IJCAI-15 are too few for small differences, but the large ones are the same, all eight stand surely
-# below the count:
+# ### What a log of days can tell
+#
+# *The last brand of the history* deserves a second look. This log knows days and no hours, and what stands last on a
+# day is decided by the order of its file. On nearly all days on which a user touches several brands, each brand stands
+# in one block: that is a file which somebody grouped. So take the events of the purchase's own day that stand before
+# it, shuffle them, or leave them out (`benchmarks/same_day.py`), NDCG@10:
+
+# %%
+days = committed("same_day/tmall2014_brands")
+pd.DataFrame(
+    {
+        history: estimates(found["rows"])["N@10"]
+        for history, found in days["histories"].items()
+    }
+)
+
+# %%
+pd.Series(
+    {
+        history: f"{found['seen']:.0%}"
+        for history, found in days["histories"].items()
+    },
+    name="bought item in the history",
+)
+
+# %% [markdown]
+# Shuffled, they all lose ten points, and the model that points, which was trained on the order of the file, loses most.
+# From earlier days alone, which is what a shop knows in the morning, it is 21 for each, since most of the purchases
+# that seemed to repeat an item repeat one of the same day. Whether that item was looked at before the purchase or after
+# it this log does not say. So its tables compare who reads the file best, and no more. IJCAI-15 knows days only, too.
+# What this chapter says of shoppers rests on the log that knows seconds, UserBehavior, and on the shop.
+#
+# The 62 users of IJCAI-15 are also too few for small differences, but the large ones are the same, all eight stand
+# surely below the count:
 
 # %%
 ijcai = committed("table1/ijcai15")
@@ -298,6 +339,28 @@ np.testing.assert_allclose(
     [8.7, 13.4, 38.3, 39.9],
     atol=0.06,
 )
+as_filed, any_order, earlier = days["histories"].values()
+assert days["grouped"] > 0.99 and days["config"]["targets"] == 743
+for found, low, high in (
+    (as_filed, 0.78, 0.79),
+    (any_order, 0.65, 0.69),
+    (earlier, 0.21, 0.225),
+):
+    for row in found["rows"].values():
+        assert low < row["ndcg@10"]["mean"] < high
+lost = {
+    name: row["ndcg@10"]["mean"]
+    - any_order["rows"][name]["ndcg@10"]["mean"]
+    for name, row in as_filed["rows"].items()
+}
+assert max(lost, key=lost.get) == "pointing"
+assert as_filed["seen"] > 0.8 and earlier["seen"] < 0.35
+of_days = committed("same_day/ijcai15")["histories"].values()
+assert [round(found["seen"], 2) for found in of_days] == [
+    0.65,
+    0.63,
+    0.26,
+]
 n10_tmall = {n: r["ndcg@10"]["mean"] for n, r in of_tmall.items()}
 assert max(n10_tmall[n] for n in paper) < n10_tmall["most recent items"]
 for n in paper:
@@ -337,9 +400,8 @@ assert user_behavior["items"] == 64_440
 
 # %% [markdown]
 # On the shop it gains at every place of the list. On UserBehavior it gains 5.7 points of NDCG, and hardly anything in
-# Recall@10: the same items are in its ten, in a better order. On brands of Tmall 2014 there is nothing to gain, as
-# time is known in days only and the last brand seen is the one bought. On 62 users of IJCAI-15 nothing can be
-# decided.
+# Recall@10: the same items are in its ten, in a better order. On brands of Tmall 2014 there is nothing to gain over the
+# order of the file. On 62 users of IJCAI-15 nothing can be decided.
 #
 # ## Seen and unseen
 #
@@ -611,34 +673,68 @@ table
 
 # %% [markdown]
 # The events that the pointer itself points at are half right, three times as often as RCPM's. They lift the unseen
-# targets from 0.4 to 1.4%, the counting selector to 3.6%, the categories of what it chooses to 4.0%, and the oracle to
-# 8.3%. On the whole list only the oracle gains much. Both rows of the counting selector gain 0.4 points of Recall@10,
-# and its categories 0.2 of NDCG, the only interval of NDCG without an oracle that leaves out 0. But it is one of eight,
-# and with eight tried a p of 0.01 comes by chance once in a dozen times. Teaching by unseen targets alone does not
-# help: three purchases in four then teach nothing.
+# targets from 0.3 to 1.6%, the counting selector to 3.6%, taught by unseen targets alone to 5.5%, and the oracle to
+# 10.8%. On the whole list only the oracle gains much. Four of the others gain 0.3 to 0.4 points of NDCG, and their
+# intervals leave out 0. Is it their curricula? One of the four is *the last four events*, of which one in eight is
+# right. What the four have in common is the rate of stage two that validation chose for them, 0.001; pointing itself
+# chose 0.0001, by differences of less than 0.2 points. So train pointing at 0.001, too (`benchmarks/other_rates.py`),
+# and take the differences to that:
+
+# %%
+same_rate = committed("other_rates/pointing")["points"]["pointing@1e-3"]
+fair = {
+    name: {
+        metric: {
+            "difference": -one["difference"],
+            "low": -one["high"],
+            "high": -one["low"],
+        }
+        for metric, one in tests.items()
+    }
+    for name, tests in same_rate["to"].items()
+    if name in rows and "oracle" not in name
+}
+estimates(fair)
+
+# %% [markdown]
+# What is left is a fifth of a point, for the last four events as for the cleverest. Only the selector that was taught
+# by unseen targets finds more purchases, 0.5 points of Recall@10 [0.1, 0.9], one of seven that were tried.
 #
 # On the real logs no row differs from pointing alone, the two ideas included (IJCAI-15's few users were spared them).
 # On UserBehavior all rows stand a tenth or two of a point higher, that of random events among them; none of them finds
 # one purchase of a new item.
 
 # %% tags=["remove-cell"]
-SURE = "pointing, categories of counting"
+SURE = {
+    "pointing, recent-k",
+    "pointing, counting for unseen targets",
+    "pointing, categories of counting",
+    "pointing, categories of pointer's top-k",
+}
 oracles = ("pointing, oracle-k", "pointing, categories of oracle-k")
 for name, row in rows.items():
     against = row["against"]["ndcg@10"]
     if name in oracles:
         assert against["low"] > 0.01
     else:
-        assert abs(against["difference"]) < 0.003
-        assert (against["low"] > 0) == (name == SURE)
-for name in (SURE, "pointing, counting"):
-    more = rows[name]["against"]["recall@10"]
-    np.testing.assert_allclose(more["difference"], 0.004, atol=5e-4)
-    assert more["low"] > 0
-gained = rows[SURE]["against"]["ndcg@10"]
-np.testing.assert_allclose(gained["difference"], 0.002, atol=5e-4)
-assert 0.01 <= gained["p_value"] < 0.012
-assert len(rows) - len(oracles) == 8
+        assert (against["low"] > 0) == (name in SURE)
+        rate = row["search_two"]["best"]["lr"]
+        assert (rate == 1e-3) == (name in SURE)
+        if name in SURE:
+            assert 0.003 < against["difference"] < 0.0045
+assert pointing["rows"]["pointing"]["search_two"]["best"]["lr"] == 1e-4
+tried = pointing["rows"]["pointing"]["search_two"]["points"]
+tried = [point["ndcg@10"] for point in tried]
+assert max(tried) - min(tried) < 0.002
+for name, tests in fair.items():
+    left = tests["ndcg@10"]["difference"]
+    assert left < 0.0025 and (left > 0.0015) == (name in SURE)
+    assert (tests["recall@10"]["low"] > 0) == (
+        name == "pointing, counting for unseen targets"
+    )
+taught = fair["pointing, counting for unseen targets"]["recall@10"]
+assert [round(100 * x, 1) for x in taught.values()] == [0.5, 0.1, 0.9]
+assert len(fair) == 7
 lifted = {
     n: 100 * r["unseen"]["recall@10"]["mean"]
     for n, r in pointing["rows"].items()
@@ -650,14 +746,13 @@ np.testing.assert_allclose(
             "pointing",
             "pointing, pointer's top-k",
             "pointing, counting",
-            SURE,
+            "pointing, counting for unseen targets",
             "pointing, oracle-k",
         )
     ],
-    [0.4, 1.4, 3.6, 4.0, 8.3],
+    [0.3, 1.6, 3.6, 5.5, 10.8],
     atol=0.06,
 )
-assert lifted["pointing, counting for unseen targets"] < 2
 journey = {
     n: r["journey"]["precision"]["mean"] for n, r in rows.items()
 }
@@ -672,7 +767,8 @@ for result in real.values():
             gap = row["against"]["ndcg@10"]
             assert gap["low"] <= 0.001 and gap["high"] >= -0.001
 for name in ("UserBehavior", "Tmall 2014, brands"):
-    assert SURE in real[name]["rows"]
+    assert SURE <= set(real[name]["rows"])
+assert 0.1 < journey["pointing, recent-k"] < 1 / 8
 for name, row in real["UserBehavior"]["rows"].items():
     assert row["unseen"]["recall@10"]["mean"] == 0
     if name != "pointing":

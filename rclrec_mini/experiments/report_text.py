@@ -9,7 +9,9 @@ from rclrec_mini.experiments.tables import METRICS
 
 
 def percent(estimate: Mapping[str, float]) -> str:
-    return f"{100 * estimate['mean']:.1f} [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
+    """A mean with its interval and, of several seeds, their standard deviation."""
+    text = f"{100 * estimate['mean']:.1f} [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
+    return text if estimate["seeds"] == 1 else f"{text} ± {100 * estimate['seed_std']:.1f}"
 
 
 def line_of(cells: Iterable[str]) -> str:
@@ -23,7 +25,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     seeds += " seed" if seeds == "1" else " seeds"
     lines = [
         f"{result['table']}, {result['data']}, preset {result['preset']}: {result['targets']:,} test purchases, "
-        f"{result['items']:,} items, all ranked; in %, 95% intervals over users, {seeds}.",
+        f"{result['items']:,} items, all ranked; in %, 95% intervals over users, {seeds} (±: their standard deviation).",
         "",
     ]
     header = [

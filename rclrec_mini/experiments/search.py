@@ -29,7 +29,7 @@ class Search:
     lr: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)  # peak learning rates of stage one
     dropout: tuple[float, ...] = (0.0, 0.2)  # shares of activations dropped; the first while rates are tried
     share: float = 0.5  # of stage one's steps that a trial is given
-    finetune_lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3)  # peak learning rates of stage two
+    finetune_lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # peak learning rates of stage two
     post_lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3)  # peak learning rates of post-training
     seed: int = 0  # of all its runs
 
