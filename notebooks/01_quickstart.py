@@ -271,8 +271,9 @@ if not FAST:
     assert test.high < 0
 
 # %% [markdown]
-# It does not: taken to the letter, at this size, it costs. That is no slip of this page. With the truth of the shop
-# at hand we can ask whether the curriculum finds the events that led to the purchase:
+# It does not: taken to the letter, and fine-tuned as gently as on this page, it costs. At ten times the rate it is
+# level with no prefix in Recall@10 and two points below it in NDCG@10 (the table below). It does not gain. With the
+# truth of the shop at hand we can ask whether the curriculum finds the events that led to the purchase:
 
 # %%
 from rclrec_mini.evaluation.recovery import selector_recovery
@@ -286,9 +287,10 @@ print(
 )
 
 # %% [markdown]
-# and compare with four events at random, the last four, and an oracle that is told the truth. The table below was
-# made by `rclrec reproduce table2` on the same simulated shop, over three seeds and with a longer pre-training;
-# metrics in per cent with half of their 95% intervals, the last column as a share:
+# and compare with four events at random, the last four, and an oracle that is told the truth. The table below was made
+# by `rclrec reproduce table2` on the same simulated shop, over three seeds, with a longer pre-training and the best of
+# five rates of fine-tuning for each row; metrics in per cent with half of their 95% intervals, the last column as a
+# share:
 
 # %%
 from rclrec_mini.views.committed import committed
@@ -306,12 +308,11 @@ table.fillna("")
 
 # %% [markdown]
 # Four things stand out. RCPM's events are no better than random ones, in what they are and in what they bring: the
-# gradient through its mask does not teach it to select. Most of what the prefix costs is won back when pre-training
-# has seen prefixes, so much of the cost is strangeness and not content. The oracle's gain is large: a curriculum pays
-# if it can be found. And it can be found in part: RCPM reads states of softmax attention, which averages and cannot
-# count. In the rows named *counting* it is told how often each event's item and codes occur in the history, and shown
-# in training which events resemble the target: it becomes three times as precise, and the prefix begins to pay at the
-# top of the list.
+# gradient through its mask does not teach it to select. What helps more than any such prefix is that pre-training has
+# seen prefixes, even if none is given in the end. The oracle's gain is large: a curriculum pays if it can be found. And
+# it can be found in part: RCPM reads states of softmax attention, which averages and cannot count. In the rows named
+# *counting* it is told how often each event's item and codes occur in the history, and shown in training which events
+# resemble the target: it becomes three times as precise, and the prefix pays, most at the top of the list.
 
 # %% tags=["remove-cell"]
 r10 = {
@@ -320,8 +321,17 @@ r10 = {
 }
 assert r10["RCLRec"] < r10["random-k"]
 assert journeys["RCLRec"] < journeys["random-k"] + 0.03
-cost = r10["w/o RCPM"] - r10["RCLRec"]
-assert r10["prefixes in pre-training"] - r10["RCLRec"] > 0.5 * cost > 0
+level = rows_of_table["RCLRec"]["against"]
+assert level["recall@10"]["low"] < 0 < level["recall@10"]["high"]
+assert round(100 * level["ndcg@10"]["difference"], 1) == -1.9
+assert level["ndcg@10"]["high"] < 0
+practised = rows_of_table["prefixes in pre-training, w/o RCPM"]
+bases = ("w/o RCPM", "RCLRec", "random-k", "supervision")
+assert (
+    practised["recall@10"]["mean"] > max(r10[n] for n in bases) + 0.02
+)
+for row in rows_of_table.values():
+    assert len(row["search_two"]["points"]) == 5
 assert r10["oracle-k"] - r10["w/o RCPM"] > 0.15
 assert journeys["supervision, counting"] > 2.5 * journeys["supervision"]
 for counting in ("supervision, counting", "all repairs, counting"):

@@ -538,8 +538,9 @@ curricula.gain_by_precision(starts, marks, metric="Recall@10")
 # %% [markdown]
 # To the letter, the line crosses zero at a precision of about 0.53. With the repairs it crosses near 0.18, but flatly:
 # at a quarter the gain is not sure yet, at a half it is. And a curriculum that is wrong throughout costs 2 points
-# instead of 18. Then see where the selectors of Table 2 stand, each
-# fine-tuned on three seeds (`benchmarks/results/mini/table2.json`):
+# instead of 18. All of this is at one rate of fine-tuning, 0.0003. A higher one lets the decoder learn to do without
+# what it is told, and lifts the left end of these lines. In Table 2 the best of five rates was taken for each row, with
+# three seeds (`benchmarks/results/mini/table2.json`):
 
 # %%
 shown = [
@@ -554,16 +555,18 @@ columns = {
         "precision": table2[name]["journey"]["precision"]["mean"],
         "recall": table2[name]["journey"]["recall"]["mean"],
         "Recall@10": table2[name]["recall@10"]["mean"],
+        "NDCG@10": table2[name]["ndcg@10"]["mean"],
     }
     for name in shown
 }
 pd.DataFrame(columns).T.round(3)
 
 # %% [markdown]
-# RCPM to the letter finds 0.18, no more than chance. Its Recall@10 is 0.397, and 0.547 without any prefix. The counting
-# selector, shown in training which events resemble the target, finds 0.54, about where the curve crosses zero. In
-# Recall@10 it still loses 3 points to no prefix, in NDCG@10 it gains 2.6: it puts the right item further up. And the
-# oracle is no goal to reach: knowing the journey, it knows a good deal of the purchase.
+# RCPM to the letter finds 0.17, no more than chance. Its Recall@10 is 0.540, and 0.547 without any prefix: at a rate of
+# 0.003 it costs next to nothing there, and NDCG@10 is 1.9 points lower. The four random events, at 0.01, do better than
+# RCPM's. The counting selector, shown in training which events resemble the target, finds 0.56 and gains 1.6 points of
+# Recall@10 and 4.5 of NDCG@10 on no prefix: it puts the right item further up. And the oracle is no goal to reach:
+# knowing the journey, it knows a good deal of the purchase.
 
 # %% tags=["remove-cell"]
 pays = {
@@ -585,14 +588,18 @@ assert (
     < marks["counting"]
 )
 assert (
-    round(marks["RCPM"], 2) == 0.18
-    and round(marks["counting"], 2) == 0.54
+    0.17 < marks["RCPM"] < 0.18 and round(marks["counting"], 2) == 0.56
 )
-assert round(table2["RCLRec"]["recall@10"]["mean"], 3) == 0.397
+assert round(table2["RCLRec"]["recall@10"]["mean"], 3) == 0.540
+worse = table2["RCLRec"]["against"]["ndcg@10"]["difference"]
+assert round(100 * worse, 1) == -1.9
+assert table2["random-k"]["to_rclrec"]["ndcg@10"]["low"] > 0
+assert table2["random-k"]["search_two"]["best"]["lr"] == 0.01
+assert table2["RCLRec"]["search_two"]["best"]["lr"] == 0.003
 assert round(table2["w/o RCPM"]["recall@10"]["mean"], 3) == 0.547
 counted = table2["supervision, counting"]["against"]
-assert round(100 * counted["recall@10"]["difference"]) == -3
-assert round(100 * counted["ndcg@10"]["difference"], 1) == 2.6
+assert 0.015 < counted["recall@10"]["difference"] < 0.016
+assert round(100 * counted["ndcg@10"]["difference"], 1) == 4.5
 for name in (
     "recent",
     "random",

@@ -416,13 +416,13 @@ taught.round(2)
 # changes when another event comes in its place.
 #
 # In the paper's training the backbone learns at the same time, on far more data. Whether that saves the gradient,
-# this page cannot say; in our Table 2 it does not (precision 0.18, at random 0.19).
+# this page cannot say; in our Table 2 it does not (precision 0.17, at random 0.19).
 
 # %% tags=["remove-cell"]
 from rclrec_mini.views.committed import committed
 
 letter = committed("mini/table2")["rows"]["RCLRec"]["journey"]
-assert round(letter["precision"]["mean"], 2) == 0.18
+assert 0.17 < letter["precision"]["mean"] < 0.18
 if not FAST:
     precision = taught["precision"]
     assert abs(precision["nobody"] - 0.19) < 0.02

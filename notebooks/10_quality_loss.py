@@ -281,8 +281,8 @@ pd.DataFrame(logs).T.round(2)
 
 # %% [markdown]
 # It is a thermometer, of the curriculum and of the decoder's habit of prefixes at once. With nothing else changed,
-# the hinge acts on 76% of the purchases to the letter and on 21% for the oracle. With random prefixes seen in
-# pre-training it acts on 44%, at no better precision.
+# the hinge acts on 58% of the purchases to the letter and on 21% for the oracle. With random prefixes seen in
+# pre-training it acts on 40%, at no better precision.
 #
 # ### What it brings
 #
@@ -301,26 +301,31 @@ estimates({name: table2[name] for name in rows}).join(
 ).fillna("")
 
 # %% [markdown]
-# Nothing: without it the model is half a point *better*. The formula above lets one expect no more. Where the hinge is
-# active, the loss is the target's own once more, with a fortieth of its weight; and it is active on three of four
-# purchases, whether RCPM chose, recency or chance. The interval is over users. Over the three seeds Recall@10 spreads
-# by 0.5 and 1.2 points (standard deviation), so read no more into half a point than that the loss does not help.
+# As much as in the paper, 0.8 points of NDCG@10, and nothing in Recall@10. But look at what it was searched with: each
+# row took the best of five rates of fine-tuning, and the interval is over users alone. Over the three seeds NDCG@10
+# spreads by 1.2 and 2.4 points (standard deviation), so this difference may be chance. The formula above lets one
+# expect little. Where the hinge is active, the loss is the target's own once more, with a fortieth of its weight; and
+# it is active on half of the purchases or more, whether RCPM chose, recency or chance.
 
 # %% tags=["remove-cell"]
 hinge = {name: row["hinge active"] for name, row in logs.items()}
 assert (
-    round(hinge["RCLRec"], 2) == 0.76
+    round(hinge["RCLRec"], 2) == 0.58
     and round(hinge["oracle-k"], 2) == 0.21
 )
 seen = "prefixes in pre-training"
-assert round(hinge[seen], 2) == 0.44
+assert round(hinge[seen], 2) == 0.40
+for name in ("RCLRec", "recent-k", "random-k"):
+    assert 0.5 < hinge[name] < 0.64
 assert logs[seen]["precision"] < logs["RCLRec"]["precision"]
 gained = without["to_rclrec"]["ndcg@10"]
-assert gained["low"] > 0 and round(gained["difference"], 3) == 0.006
+assert gained["high"] < 0 and round(gained["difference"], 3) == -0.008
+missed = without["to_rclrec"]["recall@10"]
+assert missed["low"] < 0 < missed["high"]
 theirs = [table2[name]["paper"]["ndcg@10"] for name in rows]
 assert round(theirs[0] - theirs[1], 1) == 0.8
-spread = [table2[name]["recall@10"]["seed_std"] for name in rows]
-np.testing.assert_allclose(spread, [0.005, 0.012], atol=5e-4)
+spread = [table2[name]["ndcg@10"]["seed_std"] for name in rows]
+np.testing.assert_allclose(spread, [0.012, 0.024], atol=5e-4)
 
 # %% [markdown]
 # ## What goes wrong when the reference is not frozen

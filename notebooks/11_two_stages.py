@@ -336,8 +336,9 @@ estimates(before)
 #
 # The second pre-training saw random prefixes. Without a prefix it is as good (45%), random events cost it nothing
 # (45%), and the true journey brings 65%. Fine-tuning to the letter has to undo the strangeness with 2,831 purchases;
-# `prefix_share` does it with all events. In Table 2, after fine-tuning, RCPM's prefix then costs 6 points of
-# Recall@10 instead of 15.
+# `prefix_share` does it with all events. A rate of fine-tuning that is high enough does it as well: in Table 2, where
+# the best of five was taken for each row, RCPM's prefix costs 0.8 points of Recall@10 after the paper's pre-training.
+# What practice is worth there is a better model without any prefix, by 4.7 points.
 
 # %% tags=["remove-cell"]
 from rclrec_mini.views.committed import committed
@@ -353,12 +354,12 @@ table2 = {
     name: row["recall@10"]["mean"]
     for name, row in committed("mini/table2")["rows"].items()
 }
-seen = "prefixes in pre-training"
-costs = (
+practised = table2["prefixes in pre-training, w/o RCPM"]
+differences = (
     table2["w/o RCPM"] - table2["RCLRec"],
-    table2[f"{seen}, w/o RCPM"] - table2[seen],
+    practised - table2["w/o RCPM"],
 )
-np.testing.assert_allclose(costs, [0.15, 0.06], atol=0.005)
+np.testing.assert_allclose(differences, [0.008, 0.047], atol=5e-4)
 
 # %% [markdown]
 # ## Step 0 is a candidate

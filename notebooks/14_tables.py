@@ -57,12 +57,12 @@ from rclrec_mini.views.committed import committed, estimates
 #    behaviour and by age, beats all eight methods of the paper's table.
 # 2. A model that may **point** at the history, instead of spelling every item token by token, passes the count on the
 #    shop and on UserBehavior, and ties with it on two logs of days, where the order of the file decides.
-# 3. **RCLRec to the letter loses** to the same model without a prefix: its selector is not taught to select, and the
-#    prefix that it writes is no better than random events.
-# 4. A curriculum *can* pay: an oracle's does, by far, and where journeys end in the purchase itself a repaired one
-#    does, too, without an oracle.
-# 5. Once pointing has made copying free, no curriculum that we could learn adds more than a fifth of a point to the
-#    whole list, and other methods that are given the same pointer come close to ours, level, or half a point above.
+# 3. **RCLRec to the letter does not gain** on the same model without a prefix: level in Recall@10 and below it in
+#    NDCG@10. Its selector is not taught to select, and random events do better than those that it selects.
+# 4. A curriculum *can* pay: an oracle's does, by far, and one whose selector is told counts does, too, without an
+#    oracle.
+# 5. Once pointing has made copying free, no curriculum that we could learn adds more than a fifth of a point of
+#    NDCG@10, and other methods that are given the same pointer come close to ours, level, or half a point above.
 #
 # The rest of the chapter is the evidence, sentence by sentence.
 #
@@ -488,6 +488,7 @@ NAMES = {
     "w/o quality-aware loss": "without the quality loss",
     "recent-k": "the last four events",
     "random-k": "four events at random",
+    "supervision, counting": "a selector that counts",
     "all repairs, counting": "all our repairs",
     "prefixes in pre-training, w/o RCPM": "no prefix, but practised",
     "oracle-k": "told which events led here",
@@ -502,11 +503,46 @@ pd.concat(
 )
 
 # %% [markdown]
-# The paper's own ablations point the other way: there every part helps. Here the prefix costs 15 points of Recall@10,
-# and *random* events cost less than selected ones. Without the quality loss RCLRec is no worse, in NDCG@10 even half a
-# point better, though over seeds both spread by more than one. Seeing prefixes in pre-training lifts the model even
-# where it then gets none. On top of that our repairs (a selector that counts and is shown in training what resembles
-# the target) gain 1.5 points of NDCG, and nothing that is sure in Recall@10. The oracle gains 23.
+# The paper's own ablations point the other way: there every part helps. Here the prefix that RCPM selects brings
+# nothing in Recall@10 and costs 1.9 points of NDCG@10, and four events *at random* bring more than selected ones.
+# Without the quality loss NDCG@10 is 0.8 lower, as in the paper, but over the seeds both rows spread by more than that.
+# Seeing prefixes in pre-training lifts the model most where it then gets none, by 4.2 points of NDCG. What pays is a
+# selector that counts and is shown in training what resembles the target: 1.6 points of Recall and 4.5 of NDCG on no
+# prefix, and with all our repairs 1.5 of NDCG on the practised model. The oracle gains 23.
+#
+# ### The rate decides
+#
+# A warning that we owe to this table. Its first edition tried three rates of fine-tuning, the largest of them 0.001,
+# and this page said that RCLRec's prefix costs 15 points. RCLRec's best rate had been the largest. With two more it is:
+
+# %%
+SHOWN = {
+    "w/o RCPM": "no prefix",
+    "RCLRec": "RCLRec, to the letter",
+    "random-k": "four events at random",
+    "supervision, counting": "a selector that counts",
+    "oracle-k": "told which events led here",
+}
+by_rate = pd.DataFrame(
+    {
+        label: {
+            f"{point['lr']:g}": round(100 * point["ndcg@10"], 1)
+            for point in table2["rows"][name]["search_two"]["points"]
+        }
+        for name, label in SHOWN.items()
+    }
+).T
+by_rate
+
+# %% [markdown]
+# (NDCG@10 on validation targets, one seed, by rate.) Without a prefix the middle is best. Behind a prefix that says
+# little the decoder must first learn to do without it, and that takes ten times the rate or more. Behind the oracle's
+# the middle is best again. Any grid that had fitted one of these rows and not the others would have decided the
+# comparison. Two rows are still best at the largest rate, so theirs are lower bounds. Where this book fine-tunes at one
+# rate, the preset's 0.0003 (the sweeps below, the A/B test, and the lessons before this chapter), RCLRec to the letter
+# is weaker than it could be.
+#
+# ### How good must the choice be?
 #
 # So the prefix is not the fault, the choice is. How good must it be? Here a share of the prefix is from the true
 # journey and the rest is noise:
@@ -523,20 +559,35 @@ rows = {
 pd.DataFrame(rows).round(1).T
 
 # %% [markdown]
-# (Points of Recall@10 over no prefix, one seed.) To the letter, half of the events must be right before the prefix
-# costs nothing; with prefixes practised and their loss turned down about a fifth, though a gain is sure from a half on
-# only. RCPM is right in fewer than one of
-# five. *Taught the truth* is a selector that was shown the true journeys in training: even it does not find enough of
-# them.
+# (Points of Recall@10 over no prefix, one seed, at a rate of 0.0003.) To the letter, half of the events must be right
+# before the prefix costs nothing; with prefixes practised and their loss turned down about a fifth, though a gain is
+# sure from a half on only. RCPM is right in fewer than one of five. *Taught the truth* is a selector that was shown the
+# true journeys in training: even it does not find enough of them.
 
 # %% tags=["remove-cell"]
 r10 = {
     name: row["recall@10"]["mean"]
     for name, row in table2["rows"].items()
 }
-cost = r10["w/o RCPM"] - r10["RCLRec"]
-assert 0.145 < cost < 0.155
-assert r10["random-k"] > r10["RCLRec"] > r10["recent-k"]
+prefixed = table2["rows"]["RCLRec"]["against"]
+assert prefixed["recall@10"]["low"] < 0 < prefixed["recall@10"]["high"]
+assert round(100 * prefixed["ndcg@10"]["difference"], 1) == -1.9
+assert prefixed["ndcg@10"]["high"] < 0
+random = table2["rows"]["random-k"]["to_rclrec"]
+assert min(random["recall@10"]["low"], random["ndcg@10"]["low"]) > 0
+counted = table2["rows"]["supervision, counting"]["against"]
+assert 0.015 < counted["recall@10"]["difference"] < 0.016
+assert round(100 * counted["ndcg@10"]["difference"], 1) == 4.5
+assert counted["recall@10"]["low"] > 0
+lifted = table2["rows"]["prefixes in pre-training, w/o RCPM"]["against"]
+assert round(100 * lifted["ndcg@10"]["difference"], 1) == 4.2
+assert [
+    table2["rows"][name]["search_two"]["best"]["lr"] for name in SHOWN
+] == [0.001, 0.003, 0.01, 0.01, 0.001]
+earlier = committed("other_rates/rclrec")["points"]["RCLRec@3e-3"]
+assert round(earlier["to"]["chosen"]["recall@10"]["difference"], 2) == (
+    0.14
+)
 assert r10["prefixes in pre-training, w/o RCPM"] > r10["w/o RCPM"]
 repaired = table2["rows"]["all repairs, counting"]["against"]
 np.testing.assert_allclose(
@@ -544,7 +595,12 @@ np.testing.assert_allclose(
 )
 assert repaired["ndcg@10"]["low"] > 0 > repaired["recall@10"]["low"]
 less = table2["rows"]["w/o quality-aware loss"]["to_rclrec"]["ndcg@10"]
-assert less["low"] > 0 and round(less["difference"], 3) == 0.006
+assert less["high"] < 0 and round(less["difference"], 3) == -0.008
+spread = [
+    table2["rows"][name]["ndcg@10"]["seed_std"]
+    for name in ("RCLRec", "w/o quality-aware loss")
+]
+assert min(spread) > 0.008
 assert 0.21 < r10["oracle-k"] - r10["w/o RCPM"] < 0.25
 letter = precision["to the letter"]["rows"]
 practised = precision["prefixes in pre-training, prefix loss 0.1"][
@@ -603,9 +659,9 @@ assert 0 < last - first < 0.001
 # %% [markdown]
 # ## Where a curriculum pays
 #
-# The shop has knobs. Turning one at a time, with a short training and one seed, the better of two curricula that use
-# no truth (*all repairs*, with or without counting) is compared with the better of the two rows without a prefix, and
-# with the count:
+# The shop has knobs. Turning one at a time, with a short training at one rate and one seed, the better of two curricula
+# that use no truth (*all repairs*, with or without counting) is compared with the better of the two rows without a
+# prefix, and with the count:
 
 
 # %%

@@ -179,7 +179,8 @@ pd.DataFrame({m: summary(t) for m, t in tables.items()}).T.round(1)
 # Look at the repaired model first. Where its curriculum brings a purchase into the ten, nearly all of the chosen
 # events are right; where it throws one out, nearly all are wrong. It does both about equally often, and so its list
 # is no better than without. To the letter the curriculum misleads far more often than it finds, and what it finds
-# it finds by luck: the chosen events are hardly ever right. The pointing model has the item from its history already,
+# it finds by luck: the chosen events are hardly ever right. (All three were fine-tuned at one rate, which
+# [suits it least](14_tables.ipynb#the-rate-decides).) The pointing model has the item from its history already,
 # and its curriculum changes next to nothing.
 #
 # Now the two clearest of the repaired model, the largest change in $\ln P$ either way. In the book, a click opens the
