@@ -7,6 +7,7 @@ from rclrec_mini.data.schema import CLICK, PURCHASE
 from rclrec_mini.data.sequences import (
     Sequences,
     bucketed_batches,
+    every_nth,
     split_last_purchase,
     split_temporal,
 )
@@ -118,6 +119,13 @@ def test_batch_against_a_loop(users, max_history, data):
     assert batch.row.tolist() == rows.tolist() and len(batch) == len(rows)
     assert batch.to("cpu").item.equal(batch.item)
     assert sequences.history_length(rows).tolist() == [flat[row][1] for row in rows]
+
+
+def test_every_nth_row_of_a_user_is_counted_back_from_the_last():
+    assert every_nth(by_hand(), np.arange(10), 1).tolist() == [*range(10)]
+    assert every_nth(by_hand(), np.arange(10), 2).tolist() == [1, 3, 5, 7, 9]
+    assert every_nth(by_hand(), np.arange(10), 3).tolist() == [2, 5, 7, 9]
+    assert every_nth(by_hand(), np.array([1, 2, 4, 9]), 2).tolist() == [2, 4, 9]
 
 
 def test_bucketed_batches_hold_every_row_once_and_pad_little():

@@ -1,4 +1,5 @@
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,6 +203,16 @@ def test_fit_finds_what_decides():
     assert mean_ndcg(most_recent(popularity=fitted.popularity, max_history=6), sequences, split.test) < 0.7
     again = FrequencyDecay.fit(sequences, split, max_history=6, max_targets=17, seed=3)
     assert again.config == FrequencyDecay.fit(sequences, split, max_history=6, max_targets=17, seed=3).config
+
+
+def test_fit_never_reads_the_test_targets(world):
+    sequences, split, _ = world
+    none = split.test[:0]
+    chosen, blind, untold = (
+        FrequencyDecay.fit(sequences, one, seed=3).config
+        for one in (split, replace(split, test=none), replace(split, validation=none))
+    )
+    assert blind == chosen != untold
 
 
 def test_bad_config(world):

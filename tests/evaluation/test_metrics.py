@@ -161,6 +161,13 @@ def test_paired_test_of_equal_and_of_unequal_methods():
     assert paired_test(np.stack([a, a, a]), a).p_value == 1  # seeds on one side only
 
 
+def test_paired_test_averages_the_seeds_of_both_first():
+    a, b = (np.random.default_rng(seeds).random((seeds, 101)) for seeds in (3, 2))
+    found = paired_test(a, b)
+    assert found == paired_test(a.mean(axis=0), b.mean(axis=0))
+    assert found.difference == pytest.approx(a.mean() - b.mean())
+
+
 def test_summarize_is_deterministic():
     items, targets = random_rankings(211, 11, 13)
     first, second = (summarize(evaluate_rankings(items, targets), resamples=500, seed=3) for _ in range(2))

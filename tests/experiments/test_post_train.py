@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from small_run import CONFIG, TRAINING
 
@@ -55,6 +56,23 @@ def test_histories_are_as_long_as_the_policy_reads(folders, tmp_path):
         post_train_run(c, run, data, tmp_path / str(n), progress=False) for n, c in enumerate((CONFIGS["sdpo"], longer))
     ]
     assert digest(found[0]) == digest(found[1])
+
+
+@pytest.mark.parametrize("targets", ["purchases", "all"])
+def test_the_events_that_it_is_told_are_rewarded(folders, tmp_path, monkeypatch, targets):
+    policy, _, materials = load_run(folders[2], folders[0])
+    seen = []
+    monkeypatch.setattr(module, "train", lambda _, *, rows, **__: seen.append(rows.tolist()))
+    post_train(policy, replace(CONFIGS["sdpo"], targets=targets), materials, tmp_path, progress=False)
+    expected = {"purchases": materials.purchases(), "all": materials.split.train}[targets]
+    assert seen == [expected.tolist()]
+
+
+def test_popular_negatives_are_those_of_training(folders):
+    policy, _, materials = load_run(folders[2], folders[0])
+    item = materials.sequences.item[materials.split.train_event]
+    count = np.bincount(item, minlength=materials.sequences.n_items)
+    assert module.objective(policy, CONFIGS["sdpo"], materials).popularity.tolist() == (count + 1).tolist()
 
 
 def test_the_folder_is_a_run_that_other_verbs_read(folders, tmp_path, capsys):

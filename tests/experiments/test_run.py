@@ -10,8 +10,9 @@ from small_run import CONFIG, TRAINING
 from torch.testing import assert_close
 
 from rclrec_mini.data.schema import PURCHASE
+from rclrec_mini.data.sequences import every_nth
 from rclrec_mini.data.simulate import preset, write_prepared
-from rclrec_mini.evaluation.metrics import metric_names
+from rclrec_mini.evaluation.metrics import evaluate_rankings, metric_names
 from rclrec_mini.evaluation.ranking import rank
 from rclrec_mini.evaluation.recovery import selector_recovery
 from rclrec_mini.experiments.materials import Materials
@@ -22,8 +23,11 @@ from rclrec_mini.experiments.run import (
     load_run,
     pretrain,
     run_experiment,
+    validate,
 )
 from rclrec_mini.files import InputError
+from rclrec_mini.models.recommender import Pretraining
+from rclrec_mini.training.checkpoints import load_weights
 
 
 def test_a_run_loads_with_the_weights_it_ended_with(folders):
@@ -93,6 +97,37 @@ def test_only_purchases_fine_tune_and_no_target_leaks(folders):
     first_held_out = {sequences.user_of(np.array([r]))[0]: r for r in [*split.test, *split.validation]}
     for row, user in zip(split.train, sequences.user_of(split.train), strict=True):
         assert row < first_held_out.get(user, len(sequences))
+
+
+def test_each_stage_trains_on_its_own_rows(folders, tmp_path, monkeypatch):
+    materials, seen = Materials.load(*folders[:2]), []
+    monkeypatch.setattr("rclrec_mini.experiments.run.train", lambda _, *, rows, **__: seen.append(rows.tolist()))
+    pretrain(CONFIG, materials, tmp_path, progress=False)
+    finetune(CONFIG, materials, tmp_path, pretrained=folders[2] / "pretrain", progress=False)
+    every = every_nth(materials.sequences, materials.split.train, 5)  # half of the 11 events that it reads
+    assert seen == [every.tolist(), materials.purchases().tolist()]
+
+
+def test_fine_tuning_starts_from_stage_one(folders, tmp_path, monkeypatch):
+    materials, pretrained = Materials.load(*folders[:2]), folders[2] / "pretrain"
+    monkeypatch.setattr("rclrec_mini.experiments.run.train", lambda *_, **__: None)
+    model, _ = finetune(CONFIG, materials, tmp_path, pretrained=pretrained, progress=False)
+    before = load_weights(pretrained, Pretraining(model=pretraining_rclrec(CONFIG.model, materials)))
+    for backbone in (model.backbone, model.reference):
+        assert_close(backbone.state_dict(), before.model.backbone.state_dict(), rtol=0, atol=0)
+
+
+def test_the_best_weights_are_chosen_by_validation_targets(folders):
+    model, _, materials = load_run(folders[2], folders[0])
+    split, item = materials.split, materials.sequences.item
+    for rows, others in ((split.validation, split.test), (split.test, split.validation)):  # only the latter has hits
+        told = dataclasses.replace(materials, split=dataclasses.replace(split, validation=rows, test=others))
+        items = rank(model, materials.sequences, materials.catalog, rows, beams=13)
+        expected = evaluate_rankings(items, item[rows])["ndcg@10"].mean()
+        assert validate(model, told, n=0, beams=13)["ndcg@10"] == pytest.approx(expected)
+    assert expected > 0
+    blind = dataclasses.replace(told, split=dataclasses.replace(told.split, test=rows[:0]))
+    assert validate(model, blind, n=41, beams=13) == validate(model, told, n=41, beams=13)
 
 
 def test_ids_of_other_data_are_refused(folders, tmp_path):

@@ -168,6 +168,23 @@ def test_the_report_holds_what_the_runs_found(study, table2):
     assert 0 <= table2["rows"]["RCLRec"]["log"]["hinge_active"] <= 1
 
 
+def test_targets_of_a_user_are_averaged_before_users_are_resampled(tmp_path):
+    """Split by time, so that some users have several test targets."""
+    write_prepared(shop_preset("tiny", users=307), tmp_path / "data")
+    manifest = tmp_path / "data" / "manifest.json"
+    write_json(manifest, read_json(manifest) | {"split": "time"})
+    study = small(make_study(tmp_path, preset_name="mini", progress=False))
+    study, rows = dataclasses.replace(study, seeds=(0,), search=None), {"SASRec": TABLE1["SASRec"]}
+    run_study(study, rows, threads=1)
+    result = reports.report(study, "table1", rows)
+    materials = jobs.load_materials(study.data, study.ids)
+    user = materials.sequences.user_of(materials.split.test)
+    assert result["targets"] == len(user) > len(np.unique(user))
+    sasrec = result["rows"]["SASRec"]
+    for row in (sasrec, sasrec["stage_one"], result["naive"]["popularity"]):
+        assert row["recall@10"]["users"] == len(np.unique(user))
+
+
 def test_groups_add_up_to_the_whole(table2):
     for row in (*table2["rows"].values(), *table2["naive"].values()):
         for groups in row["groups"].values():

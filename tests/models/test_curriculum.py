@@ -91,6 +91,18 @@ def test_mask_has_the_gradient_of_p():
     assert_close(gradient, numeric.detach(), rtol=1e-5, atol=1e-8)
 
 
+def test_mask_of_a_selection_has_the_gradient_of_eq_3(rcpm, history, batch):
+    """That of p = softmax(s / tau) over all events of a sample."""
+    selection = rcpm(history, batch)
+    value = torch.randn(selection.weight.shape, generator=torch.Generator().manual_seed(0))
+    p = selection.scores.softmax(-1).gather(1, selection.index)
+    found, expected = (
+        torch.autograd.grad((part * value).sum(), list(rcpm.parameters()), retain_graph=True)
+        for part in (selection.weight, p)
+    )
+    assert_close(found, expected)
+
+
 def test_gradient_reaches_query_mlp_and_encoder(rcpm, backbone, history, batch):
     selection = rcpm(history, batch)
     (selection.weight * torch.randn(selection.weight.shape)).sum().backward()
@@ -213,3 +225,9 @@ def test_sometimes_drops_whole_prefixes(history, batch):
     kept = selection.valid.any(1)
     assert 0.2 < kept.float().mean() < 0.8
     assert (selection.valid[kept] == RecentK(k=K)(history, batch).valid[kept]).all()
+
+
+def test_sometimes_is_for_practice_alone(history, batch):
+    selector = Sometimes(RecentK(k=K), share=1.0)
+    assert selector(history, batch).valid.any()
+    assert selector.eval()(history, batch).index.shape == (len(batch), 0)

@@ -29,6 +29,12 @@ def model(backbone, sequences, codes):
     return RCLRec(backbone=backbone, codes=codes, selector=selector, reference=reference)
 
 
+@pytest.fixture
+def causal(backbone, codes):
+    """A model whose stage one predicts every event."""
+    return RCLRec(backbone=type(backbone)(dataclasses.replace(backbone.config, causal=True)), codes=codes)
+
+
 def test_token_nll_by_hand():
     logits = torch.tensor([[[0.0, math.log(3.0)]]])
     assert_close(token_nll(logits, torch.tensor([[1]])), torch.tensor([[math.log(4 / 3)]]))
@@ -92,15 +98,24 @@ def test_without_selector_it_is_eq_1(backbone, codes, batch):
     assert_close(model(batch)["loss"], terms["target"].mean())
 
 
-def test_pretraining_predicts_every_event_that_has_a_past(backbone, codes, batch, sequences):
-    causal = type(backbone)(dataclasses.replace(backbone.config, causal=True))
-    model = RCLRec(backbone=causal, codes=codes)
-    nll, predicted = model.pretraining_nll(batch)
+def test_pretraining_predicts_every_event_that_has_a_past(causal, batch, sequences):
+    nll, predicted = causal.pretraining_nll(batch)
     assert predicted.sum(1).tolist() == batch.mask.sum(1).tolist()
-    assert_close(nll[:, -1], model.terms(batch)[0]["target"])
+    assert_close(nll[:, -1], causal.terms(batch)[0]["target"])
     before = sequences.batch(batch.row.numpy()[batch.mask.sum(1).numpy() > 1] - 1, 23)
-    again = model.terms(before)[0]["target"][before.mask.sum(1) < 22]
+    again = causal.terms(before)[0]["target"][before.mask.sum(1) < 22]
     assert_close(nll[batch.mask.sum(1) > 1][before.mask.sum(1) < 22, -2], again)
+
+
+def test_pretraining_counts_samples_alike_and_adds_the_loss_behind_a_prefix(causal, batch):
+    nll, predicted = causal.pretraining_nll(batch)
+    plain = torch.stack([n[p].mean() for n, p in zip(nll, predicted, strict=True)]).mean()
+    assert_close(causal.pretraining(batch)["loss"], plain)
+    causal.selector = RandomK(k=3)
+    found, expected = causal.pretraining(batch)["loss"], plain + causal(batch)["loss"]
+    assert_close(found, expected)
+    weight = causal.backbone.slot_embedding.weight  # which practice alone teaches
+    assert_close(*(torch.autograd.grad(loss, weight)[0] for loss in (found, expected)))
 
 
 def test_weights_of_the_terms(model, batch):

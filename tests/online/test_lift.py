@@ -35,6 +35,10 @@ class TestCompare:
         assert (resampled.low, resampled.high) == pytest.approx((plain.low, plain.high), abs=0.2 * plain.std)
         assert resampled.p_value == pytest.approx(plain.p_value, abs=0.03)
 
+    def test_the_bootstrap_resamples_each_arm_for_itself(self):
+        y = spending(2003, 0)
+        assert bootstrap(y, y).std == pytest.approx(compare(y, y).std, rel=0.06)
+
     def test_near_0_it_is_welchs_test(self):
         treated, control = spending(3001, 3), spending(2003, 4)
         welch = stats.ttest_ind(treated, control, equal_var=False)

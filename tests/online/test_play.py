@@ -138,6 +138,19 @@ def test_rounds_by_day_play_the_same_visits_to_the_same_end():
         assert np.array_equal(getattr(daily.outcomes("a", {}), name), getattr(whole.outcomes("a", {}), name)), name
 
 
+def test_what_happened_by_a_day_is_not_what_happens_later():
+    world = Play(visitors())
+    for day in range(FUTURE.days):
+        for visit in world.rounds(day):
+            world.answer(visit, lists(Latest(), world, visit))
+        _, key, *_, time = world.happened(day)
+        row = key[key % 4 == 3] // 4  # what people did by themselves
+        expected = FUTURE.after_log & (FUTURE.day <= day) & ~world.cancelled
+        assert np.array_equal(np.sort(row), np.flatnonzero(expected))
+        later = FUTURE.visit_time[FUTURE.visit_day(np.arange(len(FUTURE.visit_time))) > day]
+        assert not len(later) or time.max() < later.min()
+
+
 def test_users_of_another_arm_are_left_alone():
     mine = np.arange(211) % 2 == 0
     half = Play(visitors(), mine=mine)

@@ -33,8 +33,10 @@ def test_formula_and_simulation_agree(shop):
     assert simulated_power(outcome, 0.2, fewer) < 0.75
 
 
-def test_without_a_lift_it_calls_five_in_a_hundred(shop):
-    assert abs(simulated_power(shop[0], 0.0, 500, tests=2000) - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 2000)
+@pytest.mark.parametrize("cuped", [False, True])
+def test_without_a_lift_it_calls_five_in_a_hundred(shop, cuped):
+    called = simulated_power(shop[0], 0.0, 500, before=shop[1] if cuped else None, tests=2000)
+    assert abs(called - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_power_at_the_users_needed_is_the_power_asked_for():

@@ -7,8 +7,8 @@ from made_up_outcomes import made_up
 
 from rclrec_mini.files import InputError, read_json
 from rclrec_mini.online.buckets import buckets
-from rclrec_mini.online.lift import compare, holm, paired
-from rclrec_mini.online.outcomes import COUNTS, MONEY, Outcomes
+from rclrec_mini.online.lift import compare, cuped, holm, paired
+from rclrec_mini.online.outcomes import BEFORE, COUNTS, MONEY, Outcomes
 from rclrec_mini.online.power import users_needed
 from rclrec_mini.online.report import Bench, ReportConfig, report, write_report
 from rclrec_mini.online.report_text import markdown
@@ -58,6 +58,16 @@ def test_true_lifts_are_over_all_users_and_a_test_sees_its_own(outcomes):
     assert found["test"]["orders"]["looks"]["lift"][-1] == pytest.approx(seen.lift)
     p_values = [found["test"][metric]["plain"]["p_value"] for metric in ("orders", "revenue")]
     assert [found["test"][metric]["plain"]["holm"] for metric in ("orders", "revenue")] == holm(p_values).tolist()
+
+
+def test_cuped_takes_one_theta_of_both_arms(outcomes):
+    arm = buckets(outcomes.users, salt="rclrec count 0", shares=(0.25, 0.25))
+    orders = np.where(arm == 1, outcomes.of("orders")[1], outcomes.of("orders")[0])
+    before = np.stack([getattr(outcomes, name) for name in BEFORE], axis=1)
+    adjusted, arm = cuped(orders[arm >= 0], before[arm >= 0]), arm[arm >= 0]
+    expected = dataclasses.asdict(compare(adjusted[arm == 1], adjusted[arm == 0]))
+    found = report(outcomes, control="tiger", config=FEW)["arms"]["count"]["test"]["orders"]["cuped"]
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
 def test_what_nobody_in_a_test_lived_under_does_not_count(outcomes):

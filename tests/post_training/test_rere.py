@@ -18,6 +18,7 @@ from rclrec_mini.post_training import rere as module
 from rclrec_mini.post_training.groups import Group
 from rclrec_mini.post_training.policy import token_log_probs
 from rclrec_mini.post_training.rere import ReRe, ReReConfig, RewardConfig
+from rclrec_mini.post_training.rewards import ranking, rule
 
 RULE = RewardConfig(ranking=0.0)
 PLAIN = ReReConfig(group=2, sampling="sample", reward=RULE, std=False, beta=0.0)
@@ -144,6 +145,15 @@ def test_draws_repeat_themselves_and_beams_do_not(model, batch, catalog):
         config = ReReConfig(group=5, sampling=sampling)
         share[sampling] = ReRe(policy=model, catalog=catalog, config=config)(batch)["distinct"]
     assert share["beam"] == share["gumbel"] == 1 > share["sample"]
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_the_reward_is_the_weighted_sum_with_or_without_the_gate(model, batch, catalog, gate):
+    config = ReReConfig(group=3, reward=RewardConfig(rule=2.0, ranking=3.0, gate=gate))
+    group, target = module.draw(model, batch, catalog, size=3, sampling="beam"), batch.target_item
+    assert not rule(group, target).any(1).all()  # some group lacks the target
+    expected = 2 * rule(group, target) + 3 * ranking(group, target, gate=gate)
+    assert_close(ReRe(policy=model, catalog=catalog, config=config).reward(group, batch), expected)
 
 
 class Judge:

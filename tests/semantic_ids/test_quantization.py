@@ -99,6 +99,15 @@ def test_a_prefix_that_overflows_spills_to_the_level_before() -> None:
     assert collisions.moved_by_level == (1, 1)
 
 
+def test_what_moves_and_what_stays_is_judged_by_what_is_left_over() -> None:
+    """Of 5.1, 5.2 and 8 near center 5 the last moves to 15 and takes the code of -7, not of 0.2; of the two that are
+    left 0.2 keeps its code and 0.1 moves."""
+    codebooks = torch.tensor([[[5.0], [15.0]], [[-7.0], [0.2]]])
+    codes, collisions = unique_codes(quantization(torch.tensor([[5.1], [5.2], [8.0]]), codebooks))
+    assert codes.tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert (collisions.shared, collisions.moved, collisions.moved_by_level) == (3, 2, (1, 1))
+
+
 def test_a_tree_of_more_leaves_than_64_bits_count() -> None:
     codes, collisions = unique_codes(
         quantization(torch.zeros(3, 1), torch.arange(256.0).view(1, 256, 1).repeat(9, 1, 1))

@@ -1,16 +1,18 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from rclrec_mini.data.prepared import checksums
 from rclrec_mini.data.schema import ITEMS
+from rclrec_mini.data.sequences import Sequences, split_of
 from rclrec_mini.data.simulate import preset, write_prepared
 from rclrec_mini.files import InputError, read_json, write_json
 from rclrec_mini.semantic_ids.catalog import Catalog
-from rclrec_mini.semantic_ids.item_features import FeatureConfig
+from rclrec_mini.semantic_ids.item_features import FeatureConfig, item_vectors
 from rclrec_mini.semantic_ids.residual_kmeans import ResidualKMeansConfig
 from rclrec_mini.semantic_ids.rqvae import RQVAEConfig
 from rclrec_mini.semantic_ids.tokenize import CollapsedCodebook, TokenizeConfig, tokenize
@@ -44,6 +46,19 @@ def test_every_item_gets_an_id(shop, tmp_path, method: str) -> None:
     assert [row["level"] for row in report["levels"]] == [1, 2, 3]
     assert report["collisions"]["moved"] == sum(report["collisions"]["moved_by_level"])
     assert report["levels"][0]["purity"] > report["levels"][0]["purity_by_chance"]
+
+
+def test_features_are_counted_in_training_events_alone(shop, tmp_path, monkeypatch) -> None:
+    seen = []
+
+    def spy(items, sequences, train_event, *args, **kwargs):
+        seen.append(train_event)
+        return item_vectors(items, sequences, train_event, *args, **kwargs)
+
+    monkeypatch.setattr("rclrec_mini.semantic_ids.tokenize.item_vectors", spy)
+    tokenize(shop, CONFIG, tmp_path / "ids", progress=False)
+    expected = split_of(shop, Sequences.load(shop)).train_event
+    assert not expected.all() and np.array_equal(seen, [expected])
 
 
 def test_output_is_not_replaced_unasked(shop, tmp_path) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from rclrec_mini.files import InputError
+from rclrec_mini.training import trainer
 from rclrec_mini.training.checkpoints import load_weights
 from rclrec_mini.training.run_folder import truncate_log
 from rclrec_mini.training.schedule import TrainConfig, build_optimizer, check_machine, learning_rate, total_steps
@@ -99,20 +100,34 @@ class Slope(nn.Module):
         return {"loss": 5 * self.weight.sum()}
 
 
-def test_clipping_bounds_the_gradient_and_logs_its_norm(tmp_path, monkeypatch):
-    seen = []
-    step = torch.optim.AdamW.step
+@pytest.fixture
+def taken(monkeypatch):
+    """The learning rate of each step that is taken, and the gradient in a model's one weight."""
+    found, step = [], torch.optim.AdamW.step
 
     def spy(self, *args, **kwargs):
-        seen.append(self.param_groups[0]["params"][0].grad.item())
+        group = self.param_groups[0]
+        found.append((group["lr"], group["params"][0].grad.item()))
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    return found
+
+
+def test_clipping_bounds_the_gradient_and_logs_its_norm(tmp_path, taken):
     for clip in (2.0, 7.0, 0.0):
         config = replace(CONFIG, max_steps=1, clip=clip)
         run(tmp_path / str(clip), model=Slope(), config=config, evaluate=None)
         assert log_of(tmp_path / str(clip))[0]["gradient_norm"] == pytest.approx(5)
-    assert seen == pytest.approx([2, 5, 5], rel=1e-5)
+    assert [gradient for _, gradient in taken] == pytest.approx([2, 5, 5], rel=1e-5)
+
+
+def test_each_step_has_its_learning_rate_and_its_own_gradient(tmp_path, taken):
+    config = replace(CONFIG, warmup=0.3, clip=0.0)
+    run(tmp_path / "run", model=Slope(), config=config, evaluate=None)
+    rates, gradients = zip(*taken, strict=True)
+    assert rates == pytest.approx([learning_rate(n, 12, config) for n in range(12)])
+    assert gradients == pytest.approx([5] * 12)
 
 
 @pytest.mark.parametrize("scores", [(0.5, 0.4, 0.3), (0.1, 0.2, 0.3)])
@@ -157,6 +172,13 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
     assert torch.equal(load_weights(tmp_path / "run" / "last", tiny.Bag(seed=1)).head.weight, weights[4])
 
 
+def test_a_gain_renews_the_patience(tmp_path):
+    scores = iter([0.1, 0.05, 0.5, 0.4, 0.3, 0.9])
+    config = replace(CONFIG, epochs=50, evaluate_every=2, patience=2)
+    _, result = run(tmp_path / "run", config=config, evaluate=lambda _: {"MRR": next(scores)})
+    assert (result.steps, result.best_step) == (10, 6)
+
+
 def test_progress_is_shown_only_when_asked(tmp_path, capsys):
     run(tmp_path / "quiet")
     assert capsys.readouterr().err == ""
@@ -185,6 +207,26 @@ def test_seed_changes_the_run(tmp_path):
     run(tmp_path / "a")
     run(tmp_path / "b", config=replace(CONFIG, seed=1))
     assert log_of(tmp_path / "a")[0]["loss"] != log_of(tmp_path / "b")[0]["loss"]
+
+
+class Watched(Slope):
+    """Takes down the rows of each step and a random number that it draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.drawn = [], []
+
+    def forward(self, batch):
+        self.rows.append(batch.row.tolist())
+        self.drawn.append(torch.rand(1).item())
+        return super().forward(batch)
+
+
+def test_each_step_draws_anew_and_each_epoch_has_another_order(tmp_path):
+    model, _ = run(tmp_path / "run", model=Watched(), evaluate=None)
+    assert len(set(model.drawn)) == len(model.drawn) == 12
+    first, second = (np.concatenate(epoch).tolist() for epoch in (model.rows[:6], model.rows[6:]))
+    assert sorted(first) == sorted(second) == ROWS.tolist() and first != second
 
 
 class Probed(tiny.Bag):
@@ -312,6 +354,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(FloatingPointError, match="loss is nan in the steps up to 3"):
         run(tmp_path / "run", model=Broken())
     assert not (tmp_path / "run" / "last").exists()
+
+
+def test_a_stopped_run_goes_on_with_the_optimisers_moments(tmp_path, monkeypatch):
+    config = replace(CONFIG, checkpoint_every=5)
+    whole, _ = run(tmp_path / "whole", config=config, evaluate=None)
+    step = trainer._Loop._step
+
+    def stops(self, n, *args, **kwargs):
+        if n == 7:
+            raise KeyboardInterrupt
+        step(self, n, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer._Loop, "_step", stops)
+        run(tmp_path / "run", config=config, evaluate=None)
+    resumed, _ = run(tmp_path / "run", config=config, evaluate=None)
+    assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 
 def script(name: str, *arguments) -> str:

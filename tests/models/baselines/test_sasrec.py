@@ -9,6 +9,7 @@ from torch import nn
 from rclrec_mini.data.sequences import Events
 from rclrec_mini.files import InputError
 from rclrec_mini.models.baselines.sasrec import SASRec, SASRecConfig
+from rclrec_mini.models.pointer import Pointer, PointerConfig
 
 ITEMS, HISTORY = 53, 23  # of the fixtures in tests/models/conftest.py
 CONFIG = SASRecConfig(d=22, heads=2, layers=2, ffn=13, dropout=0.0, max_history=HISTORY)
@@ -118,6 +119,25 @@ def test_softmax_loss_by_hand(batch):
     losses = model.pretraining(batch)
     torch.testing.assert_close(losses["loss"], torch.stack(samples).mean())
     torch.testing.assert_close(losses["target_nll"], torch.stack(targets).mean())
+    torch.testing.assert_close(model(batch)["loss"], torch.stack(targets).mean())
+
+
+@torch.no_grad()
+def test_with_a_pointer_both_losses_are_those_of_the_mixture(batch, codes):
+    model = sasrec()
+    model.pointer = pointer = Pointer(config=PointerConfig(width=11, hard=False), codes=codes, behaviors=4)
+    events, pointing = batch.with_target(), pointer.all(batch.with_target())
+    generated = (model.encode(batch.history())[0] @ model.items()[0].T).softmax(-1)  # (B, T, N), of the item after t
+    samples, targets = [], []
+    for row in range(len(batch)):
+        nll = []
+        for t in batch.mask[row].nonzero().flatten().tolist():
+            item = events.item[row, t + 1]
+            copied = pointing.log_copy[row, t + 1][events.item[row] == item].exp().sum()
+            nll.append(-(copied + pointing.log_rest[row, t + 1].exp() * generated[row, t, item]).log())
+        samples.append(torch.stack(nll).mean())
+        targets.append(nll[-1])
+    torch.testing.assert_close(model.pretraining(batch)["loss"], torch.stack(samples).mean())
     torch.testing.assert_close(model(batch)["loss"], torch.stack(targets).mean())
 
 
