@@ -25,7 +25,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     seeds += " seed" if seeds == "1" else " seeds"
     lines = [
         f"{result['table']}, {result['data']}, preset {result['preset']}: {result['targets']:,} test purchases, "
-        f"{result['items']:,} items, all ranked; in %, 95% intervals over users, {seeds} (±: their standard deviation).",
+        f"{result['items']:,} items, all ranked; in %, 95% intervals over users, {seeds} (± their standard deviation).",
         "",
     ]
     header = [
