@@ -800,16 +800,18 @@ results.metrics(
 
 # %% [markdown]
 # On both logs a count of the history beats every trained method of the paper's table, and all that have the
-# pointer pass it. The first of the eight are MBGen and BERT4Rec in the shop, BERT4Rec and GEAR on the real log. What
-# a method is told of time and behaviour does not order the table: BERT4Rec is told neither.
+# pointer pass it. The first of the eight are MBGen and RCLRec in the shop, BERT4Rec and GEAR on the real log. What a
+# method is told of time and behaviour does not order the table: BERT4Rec, which is told neither, is first on the one
+# and third in the other. (On the real log all methods have the rates of the preset. These are what the shop's search
+# chose for MBGen and HSTU, not for the others; RCLRec needs ten times its rate of stage two.)
 #
 # UserBehavior has 983 users for 64,440 items, and half of its test purchases take an item that training never saw. An
 # item table never learned such an item; the history may hold it all the same.
 
 # %% tags=["remove-cell"]
 leaders = {
-    "simulated shop": ["MBGen", "BERT4Rec"],
-    "UserBehavior": ["BERT4Rec", "GEAR"],
+    "simulated shop": ["MBGen", "RCLRec", "BERT4Rec"],
+    "UserBehavior": ["BERT4Rec", "GEAR", "MBGen"],
 }
 for title, rows in shown.items():
     mean = {name: r["mean"] for name, r in rows.items()}
@@ -817,7 +819,7 @@ for title, rows in shown.items():
         mean[name] < mean["frequency with decay"] for name in EIGHT
     )
     ranking = sorted(EIGHT, key=mean.get, reverse=True)
-    assert ranking[:2] == leaders[title.removeprefix("NDCG@10, ")]
+    assert ranking[:3] == leaders[title.removeprefix("NDCG@10, ")]
     count = mean["frequency with decay"]
     assert all(mean[name] > count for name in taught)
 real = table["UserBehavior"]
@@ -867,10 +869,10 @@ to_ours = estimates(gaps).add_suffix(", to ours")
 estimates(pointed).join(to_ours).fillna("")
 
 # %% [markdown]
-# From 8.7 to 38.3, and from 13.4 to 39.9, both above the count. MBGen with a pointer is level with ours (40.4);
-# SASRec with one stays 2.1 points below, a small difference and a sure one. In the shop it is 0.5 points *above* ours,
-# as sure. So nearly all of the gap was one missing ability, and beside it the choice of the backbone matters little. It
-# also says that *our* backbone is not what wins; the pointer is.
+# From 8.7 to 38.3, and from 13.4 to 39.9, both above the count. MBGen with a pointer is level with ours (40.4); SASRec
+# with one stays 2.1 points below, one seed at one rate. In the shop both stand half a point *above* ours, at rates of
+# stage two that were searched for each. So nearly all of the gap was one missing ability, and beside it the choice of
+# the backbone matters little. It also says that *our* backbone is not what wins; the pointer is.
 
 # %% tags=["remove-cell"]
 np.testing.assert_allclose(
@@ -884,10 +886,14 @@ for gap in gaps.values():
     assert gap["other"] == "pointing (ours)"
 level = gaps["MBGen, pointer"]["ndcg@10"]
 assert level["low"] < 0 < level["high"]
-ahead = table["simulated shop"]["SASRec, pointer"]["against"]
-assert ahead["other"] == "pointing (ours)"
-assert round(100 * ahead["ndcg@10"]["difference"], 1) == 0.5
-assert ahead["ndcg@10"]["low"] > 0
+behind = table["simulated shop"]["pointing (ours)"]["against"]
+assert behind["other"] == "SASRec, pointer"
+assert round(100 * behind["ndcg@10"]["difference"], 1) == -0.5
+assert behind["ndcg@10"]["high"] < 0
+in_shop = {
+    n: table["simulated shop"][n]["ndcg@10"]["mean"] for n in taught
+}
+assert in_shop["MBGen, pointer"] - in_shop["pointing (ours)"] > 0.004
 below = gaps["SASRec, pointer"]["ndcg@10"]
 assert below["high"] < 0 and round(100 * below["difference"], 1) == -2.1
 assert n10["MBGen"] > max(n10["TIGER"], n10["RCLRec"])

@@ -114,7 +114,7 @@ np.testing.assert_allclose(test.difference, 0.5)
 # Three seeds, 2,998 test users, 2,400 items. The paper's eight methods, five rankings that need no training, and what
 # is ours: the model that points, and its pointer given to SASRec and to MBGen.
 
-# %% mystnb={"image": {"alt": "NDCG@10 of 16 methods on the simulated shop with intervals: the three that point first, then the count, then MBGen; RCLRec near the end"}}
+# %% mystnb={"image": {"alt": "NDCG@10 of 16 methods on the simulated shop with intervals: the three that point first, then the count, then MBGen; RCLRec next, close to BERT4Rec and TIGER"}}
 shop = committed("mini/table1")
 table1 = shop["rows"] | shop["naive"]
 paper = [name for name, row in shop["rows"].items() if "paper" in row]
@@ -130,7 +130,8 @@ estimates(table1).sort_values("N@10", ascending=False)
 
 # %% [markdown]
 # Three things to see. The count (*frequency with decay*) stands above all methods of the paper, 7 points of NDCG
-# above the best of them, MBGen. RCLRec comes last of the eight. And what points stands above the count.
+# above the best of them, MBGen. RCLRec comes second of the eight, a little lower than it would without its prefix
+# (Table 2, below). And what points stands above the count.
 #
 # Do not read much into the order in between. A search finds what it looks at: dropout was tried at each method's best
 # rate without it, for half of the steps. For SASRec that missed a point that has 33.5 (rate 0.004, dropout 0.2; one
@@ -162,8 +163,10 @@ n10 = {name: row["ndcg@10"]["mean"] for name, row in table1.items()}
 best = max(paper, key=n10.get)
 assert best == "MBGen"
 assert 0.07 <= n10["frequency with decay"] - n10[best] < 0.08
-order = sorted(paper, key=n10.get)
-assert order[0] == "RCLRec"
+order = sorted(paper, key=n10.get, reverse=True)
+assert order[:3] == ["MBGen", "RCLRec", "BERT4Rec"]
+without = committed("mini/table2")["rows"]["w/o RCPM"]
+assert 0.01 < without["ndcg@10"]["mean"] - n10["RCLRec"] < 0.02
 points = set(table1) - set(paper) - set(shop["naive"])
 assert min(n10[n] for n in points) > n10["frequency with decay"]
 assert count["high"] > pointed["low"] and gain["low"] > 0
@@ -203,9 +206,9 @@ pd.DataFrame(
 
 # %% [markdown]
 # They may not be compared by size: other people, other items, and a training a hundred times as long. What may be
-# compared is order, and the order differs: there RCLRec leads, here it trails. Two facts are worth holding beside it.
-# The paper has no row for a count. And its R@5 of 49.8 and R@10 of 52.4 look like data in which the first few places
-# decide, which is what repeated items look like.
+# compared is order, and the order differs: there RCLRec leads, here MBGen does, by far. Two facts are worth holding
+# beside it. The paper has no row for a count. And its R@5 of 49.8 and R@10 of 52.4 look like data in which the first
+# few places decide, which is what repeated items look like.
 #
 # ## Real logs
 #
@@ -320,8 +323,9 @@ estimates({n: rows[n] for n in (*with_pointer, "pointing (ours)")})
 
 # %% [markdown]
 # On UserBehavior SASRec goes from 8.7 to 38.3, MBGen from 13.4 to 39.9; in the table of Tmall above, both are level
-# with the rule. MBGen is level with ours, too, and SASRec 2 points below. In the shop it is the other way round: MBGen
-# is level again, and SASRec 0.5 points above ours [0.2, 0.7]. What separated the methods from the count was copying,
+# with the rule. MBGen is level with ours, too, and SASRec 2 points below. In the shop both
+# stand half a point above ours, SASRec by 0.5 [0.2, 0.7]; after stage one alone all three were level, and validation
+# chose other rates for the rest. What separated the methods from the count was copying,
 # and once they have it, little separates them from each other.
 #
 # Pointing against the count, on all four, three seeds each:
@@ -377,14 +381,19 @@ assert against_count["low"] > 0
 level = rows["pointing (ours)"]["against"]
 assert level["other"] == "MBGen, pointer"
 assert level["ndcg@10"]["low"] < 0 < level["ndcg@10"]["high"]
-ahead = shop["rows"]["SASRec, pointer"]["against"]
-assert ahead["other"] == "pointing (ours)"
+ahead = shop["rows"]["pointing (ours)"]["against"]
+assert ahead["other"] == "SASRec, pointer"
 assert [
-    round(100 * ahead["ndcg@10"][key], 1)
-    for key in ("difference", "low", "high")
+    round(-100 * ahead["ndcg@10"][key], 1)
+    for key in ("difference", "high", "low")
 ] == [0.5, 0.2, 0.7]
 mbgen = shop["rows"]["MBGen, pointer"]["ndcg@10"]["mean"]
-assert abs(mbgen - ours["ndcg@10"]["mean"]) < 0.002
+assert 0.003 < mbgen - ours["ndcg@10"]["mean"] < 0.005
+three = ("pointing (ours)", "SASRec, pointer", "MBGen, pointer")
+one = [shop["rows"][n]["stage_one"]["ndcg@10"]["mean"] for n in three]
+assert max(one) - min(one) < 0.0035
+rates = [shop["rows"][n]["search_two"]["best"]["lr"] for n in three]
+assert len(set(rates)) == 3
 ub = {name: row["ndcg@10"]["mean"] for name, row in rows.items()}
 assert (
     max(ub[name] for name in paper) < 0.55 * ub["frequency with decay"]
@@ -425,12 +434,12 @@ split = {
 }
 estimates(split, ("of items seen before", "of items not seen"))
 
-# %% mystnb={"image": {"alt": "Recall@10 of the paper's methods among targets seen and not seen in the history: 51 to 77 against 1 to 16 per cent"}}
+# %% mystnb={"image": {"alt": "Recall@10 of the paper's methods among targets seen and not seen in the history: 51 to 77 against 2 to 16 per cent"}}
 groups = {n: shop["rows"][n]["groups"]["target item"] for n in paper}
 results.slices(groups, title="The paper's methods by target item")
 
 # %% [markdown]
-# The paper's methods find 1 to 16% of the unseen targets, and pay for it with the seen ones. The count finds none, by
+# The paper's methods find 2 to 16% of the unseen targets, and pay for it with the seen ones. The count finds none, by
 # its nature, and neither does the pointing model, though it could: its ten places are filled by likely items of the
 # history, which is right three times out of four. A method that is better at both is not in these tables.
 #
@@ -456,7 +465,7 @@ unseen = {
     for name, row in shop["rows"].items()
     if name in paper
 }
-assert 0.005 < min(unseen.values()) < 0.015
+assert 0.015 < min(unseen.values()) < 0.025
 assert 0.155 < max(unseen.values()) < 0.165
 assert (
     pointing["naive"]["frequency with decay"]["unseen"]["recall@10"][
@@ -1058,7 +1067,7 @@ for name in ("RCLRec", "w/o RCPM"):
 # A table is a photograph at one budget. Validation curves tell how each method got there, and who would gain from
 # more time. In the shop, on the mean of three seeds (solid in stage one, dotted to the best of stage two):
 
-# %% mystnb={"image": {"alt": "The simulated shop, NDCG@10 on validation targets by minutes of training: the three that point high and flat from the start; MBGen rises to 42, RCLRec rises with it in stage one and falls to 23 in stage two"}}
+# %% mystnb={"image": {"alt": "The simulated shop, NDCG@10 on validation targets by minutes of training: the three that point high and flat from the start; MBGen rises to 42, RCLRec rises with it in stage one, falls to 8 in stage two and climbs back to 35"}}
 results.learning_curves(
     {name: row["curve"] for name, row in shop["rows"].items()}
 )
@@ -1066,7 +1075,8 @@ results.learning_curves(
 # %% [markdown]
 # What points is done after a quarter of its time. Of the eight, SASRec and BERT4Rec have stopped rising before the end
 # of stage one; the six others have not, so their rows are what they reach in minutes, not what they can reach at all.
-# Stage two lifts them all except RCLRec, whose prefix costs it what it had. The same on UserBehavior:
+# Stage two lifts them all except RCLRec, which falls to 8 when its prefix comes and takes all of stage two to climb
+# back. The same on UserBehavior:
 
 # %% mystnb={"image": {"alt": "NDCG@10 on validation targets by minutes of training, one line a method: pointing high and flat from the start, the others low"}}
 results.learning_curves(
