@@ -632,32 +632,37 @@ assert 1 / 6 < found < 1 / 5
 # The paper's curve rises up to about $k = 4$ and gains little after it. On the shop, RCLRec to the letter, and the best
 # curriculum that we found over the model that points (of which below), each beside its model without a prefix:
 
-# %% mystnb={"image": {"alt": "Recall by the number of curriculum events on the simulated shop: RCLRec flat, 14 to 17 points below its line without a prefix; the pointing model's curriculum on its line everywhere"}}
+# %% mystnb={"image": {"alt": "Recall by the number of curriculum events on the simulated shop: RCLRec flat, on its line without a prefix or a point below; the pointing model's curriculum on its line everywhere"}}
 from rclrec_mini.experiments.tables import by_length
 
 lengths = by_length(committed("mini/figure3")["rows"])
 results.recall_by_k(lengths, data="the simulated shop")
 
 # %% [markdown]
-# Both are flat. The letter of the paper loses 14 to 17 points at every $k$: six wrong events are as bad as one (at
-# $k = 5$ and 6 its seeds differ by 4 to 5 points). Over the pointing model nothing moves, with one exception that the
-# figure cannot show. At $k = 4$ NDCG@10 is 0.3 points higher, with a p of 0.001. But it is not the four events that do
-# it: there validation chose a learning rate of 0.001, and one of 0.0001 at every other $k$, by differences of less
-# than a tenth of a point.
+# Both are flat. The letter of the paper gains at no $k$ over its model without a prefix: in Recall@10 it is level,
+# within a point or so, and in NDCG@10 1 to 2 points below, one wrong event doing as little as six. Over the pointing
+# model nothing moves, with one exception that the figure cannot show. At $k = 4$ NDCG@10 is 0.3 points higher, with a p
+# of 0.001. But it is not the four events that do it: there validation chose a learning rate of 0.001, and one of 0.0001
+# at every other $k$, by differences of less than a tenth of a point. (RCLRec's rows were searched with five rates,
+# those over pointing with three.)
 
 # %% tags=["remove-cell"]
 letter3, categories = lengths.values()
 assert set(letter3) == set(categories) == set(range(7))
 for k in range(1, 7):
-    lost = letter3[k]["against"]["recall@10"]
-    assert -0.17 < lost["difference"] < -0.14
+    prefixed = letter3[k]["against"]
+    assert (
+        prefixed["recall@10"]["low"] < 0 < prefixed["recall@10"]["high"]
+    )
+    assert abs(prefixed["recall@10"]["difference"]) < 0.012
+    assert -0.023 < prefixed["ndcg@10"]["difference"] < -0.01
+    assert prefixed["ndcg@10"]["high"] < 0
+    assert len(letter3[k]["search_two"]["points"]) == 5
     won = categories[k]["against"]
     assert abs(won["recall@10"]["difference"]) < 0.002
     assert (won["ndcg@10"]["low"] > 0) == (k == 4)
     rate = categories[k]["search_two"]["best"]["lr"]
     assert rate == (1e-3 if k == 4 else 1e-4)
-spread = [letter3[k]["recall@10"]["seed_std"] for k in (5, 6)]
-assert all(0.035 < s < 0.05 for s in spread)
 won = categories[4]["against"]["ndcg@10"]
 assert round(won["difference"], 3) == 0.003
 assert round(won["p_value"], 3) == 0.001
