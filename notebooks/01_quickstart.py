@@ -397,7 +397,8 @@ estimates = {
     name: {m: dataclasses.asdict(e) for m, e in summarize(v).items()}
     for name, v in scores.items()
 }
-table_of(estimates).sort_values("N@10", ascending=False)
+best = sorted(estimates, key=lambda n: -estimates[n]["ndcg@10"]["mean"])
+table_of({name: estimates[name] for name in best})
 
 # %%
 test = paired_test(
