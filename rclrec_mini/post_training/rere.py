@@ -13,6 +13,7 @@ GRPO's bias towards the length of what it writes cannot arise here.
 pi_old is the policy itself unless `lag` steps lie between two looks at it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -89,6 +90,13 @@ class ReRe(HeldPolicy):
         self.register_buffer("vectors", vectors, persistent=False)
         self.judge = (judge,)  # in a tuple: it is no part of what is saved
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ReRe":
+        """As HeldPolicy, for the judge too."""
+        super()._apply(fn, recurse)
+        for judge in filter(None, self.judge):
+            judge._apply(fn, recurse)
+        return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss, a mean over histories, and for the log: the share of groups that hold the target and of those with

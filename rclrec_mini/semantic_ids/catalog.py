@@ -195,4 +195,7 @@ def _digest(table: np.ndarray) -> str:
 
 
 def _read_codes(path: Path) -> Tensor:
-    return torch.from_numpy(read_arrays(path, "codes")["codes"])
+    arrays = read_arrays(path, "codes")
+    if len(arrays) > 1:
+        raise InputError(f"{path}: found tensors {sorted(arrays)}, expected codes")
+    return torch.from_numpy(arrays["codes"])

@@ -202,3 +202,10 @@ def test_two_processes_equal_one(tmp_path):
     assert weights[0].keys() == weights[1].keys() and int(weights[0]["steps"]) == 11
     for name, tensor in weights[0].items():
         assert_close(tensor, weights[1][name], msg=name)
+
+
+def test_the_judge_follows_the_policy_to_its_device(model, catalog):
+    config = ReReConfig(reward=RewardConfig(rule=0.0, ranking=0.0, collaborative=1.0))
+    stage = ReRe(policy=model, catalog=catalog, config=config, judge=torch.nn.Linear(2, 3)).to("meta")
+    assert stage.catalog.device == stage.judge[0].weight.device == torch.device("meta")
+    assert not any(name.startswith("judge") for name in stage.state_dict())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from rclrec_mini.files import InputError
 from rclrec_mini.semantic_ids.catalog import Catalog
@@ -130,6 +131,9 @@ def test_damaged_files(tmp_path) -> None:
         Catalog.load(folder)
     table.write_bytes(good[:50])
     with pytest.raises(InputError, match="expected safetensors"):
+        Catalog.load(folder)
+    save_file({"codes": torch.zeros(3, 2), "more": torch.zeros(1)}, table)
+    with pytest.raises(InputError, match=r"codes\.safetensors: found tensors \['codes', 'more'\], expected codes"):
         Catalog.load(folder)
     table.unlink()
     with pytest.raises(InputError, match=r"codes\.safetensors: file not found"):
