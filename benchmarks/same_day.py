@@ -47,11 +47,15 @@ class Config:
     threads: int = 1  # of torch
 
 
+def begins(*columns: np.ndarray) -> np.ndarray:
+    """Whether a row differs in any column from the one before it, the first always: (n,)"""
+    changed = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    return np.append(True, changed)[: len(columns[0])]
+
+
 def days_of(sequences: Sequences) -> np.ndarray:
     """A number for each user and day, one more with each: (N,)"""
-    user, day = sequences.user_of(np.arange(len(sequences))), sequences.timestamp // DAY
-    begins = np.append(True, (user[1:] != user[:-1]) | (day[1:] != day[:-1]))
-    return np.cumsum(begins)
+    return np.cumsum(begins(sequences.user_of(np.arange(len(sequences))), sequences.timestamp // DAY))
 
 
 def same_day(sequences: Sequences, targets: np.ndarray) -> np.ndarray:
@@ -65,8 +69,7 @@ def same_day(sequences: Sequences, targets: np.ndarray) -> np.ndarray:
 def grouped(sequences: Sequences) -> float:
     """Of the days on which a user touches several items, the share that never comes back to an item it left."""
     days = days_of(sequences)
-    begins = np.append(True, (days[1:] != days[:-1]) | (sequences.item[1:] != sequences.item[:-1]))
-    runs = np.bincount(days[begins])
+    runs = np.bincount(days[begins(days, sequences.item)])
     items = np.bincount(np.unique(np.stack([days, sequences.item]), axis=1)[0])
     several = items > 1
     return float((runs[several] == items[several]).mean())
@@ -75,9 +78,8 @@ def grouped(sequences: Sequences) -> float:
 def shuffled(sequences: Sequences, rows: np.ndarray, seed: int) -> Sequences:
     """The rows (N,) of each day in another order, runs of one item staying together."""
     place, days = np.flatnonzero(rows), days_of(sequences)[rows]
-    item = sequences.item[rows]
-    begins = np.append(True, (days[1:] != days[:-1]) | (item[1:] != item[:-1])) if len(item) else np.zeros(0, bool)
-    lot = np.random.default_rng(seed).random(int(begins.sum()))[np.cumsum(begins) - 1]
+    run = np.cumsum(begins(days, sequences.item[rows])) - 1
+    lot = np.random.default_rng(seed).random(len(run))[run]
     order = np.arange(len(sequences))
     order[place] = place[np.lexsort((place, lot, days))]
     return replace(

@@ -397,8 +397,7 @@ estimates = {
     name: {m: dataclasses.asdict(e) for m, e in summarize(v).items()}
     for name, v in scores.items()
 }
-best = sorted(estimates, key=lambda n: -estimates[n]["ndcg@10"]["mean"])
-table_of({name: estimates[name] for name in best})
+table_of(estimates, by="ndcg@10")
 
 # %%
 test = paired_test(

@@ -5,11 +5,12 @@ Types are those of Python: str, bool, int, float (an integer will do), None, uni
 for an array, dict or dict[str, x] for an object, and object for anything.
 """
 
+import codecs
 import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +66,19 @@ def read_line(line: bytes, name: str, keys: Mapping[str, Any] | None = None) -> 
         InputError: it is not; the message begins with `name`.
     """
     return checked(parse_json(line, name), keys or {}, name, more=True)
+
+
+def read_lines(path: Path | str) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines.
+
+    Raises:
+        InputError: the file is missing, or a line is no object; the message names it.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: file not found")
+    text = Path(path).read_bytes()
+    for number, line in enumerate(text.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
+        yield read_line(line, f"{path}: line {number}")
 
 
 def read_arrays(path: Path | str, *names: str) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from rclrec_mini.files import InputError
-from rclrec_mini.records import as_dataclass, read_arrays, read_line, read_record
+from rclrec_mini.records import as_dataclass, read_arrays, read_line, read_lines, read_record
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,18 @@ class Whole:
 
 
 FINE = {"name": "b", "n": 5, "on": True, "sizes": [7], "scores": {"x": 1, "y": None}, "part": {"size": 1}}
+
+
+def test_lines_come_back(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"step": 1}\n{"step": 2}\n')
+    assert list(read_lines(path)) == [{"step": 1}, {"step": 2}]
+    path.write_text('{"step": 1}\n[2]\n')
+    with pytest.raises(InputError, match=r"log\.jsonl: line 2: found"):
+        list(read_lines(path))
+    for absent in (tmp_path / "absent", tmp_path):
+        with pytest.raises(InputError, match="file not found"):
+            list(read_lines(absent))
 
 
 def test_arrays_come_back(tmp_path):

@@ -1,6 +1,5 @@
 """The events of somebody who is not in the data, from a small file of raw item ids."""
 
-import codecs
 import csv
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ import numpy as np
 from rclrec_mini.data.schema import BEHAVIORS, MAX_SECONDS
 from rclrec_mini.data.sequences import Sequences
 from rclrec_mini.files import InputError
-from rclrec_mini.records import read_line
+from rclrec_mini.records import read_lines
 
 COLUMNS = ("item", "behavior", "timestamp")
 
@@ -52,11 +51,10 @@ def read_history(path: Path | str, items: Mapping[str, int]) -> Sequences:
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Numbers and fields of the lines after the header."""
+    if path.suffix.lower() == ".jsonl":
+        yield from enumerate(read_lines(path), start=1)
+        return
     try:
-        if path.suffix.lower() == ".jsonl":
-            lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
-            yield from ((n, read_line(line, f"{path}: line {n}")) for n, line in enumerate(lines, start=1))
-            return
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             yield from ((reader.line_num, row) for row in reader)

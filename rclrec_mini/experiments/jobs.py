@@ -26,7 +26,7 @@ from rclrec_mini.experiments.post_train import PostTrainConfig, post_train
 from rclrec_mini.experiments.post_train import describe as describe_post
 from rclrec_mini.experiments.run import ExperimentConfig, describe, finetune, pretrain, validate
 from rclrec_mini.files import InputError, whole_file, write_json
-from rclrec_mini.records import read_line, read_record
+from rclrec_mini.records import read_lines, read_record
 from rclrec_mini.training.checkpoints import provenance
 from rclrec_mini.training.trainer import TrainResult
 
@@ -139,8 +139,7 @@ def run_job(job: Job, *, progress: bool = False) -> None:
         values = test_values(model, materials, job, search)
         with whole_file(job.folder / "ranks.safetensors") as partial:
             save_file(values, partial)
-    log = run / "log.jsonl"
-    lines = [read_line(line, f"{log}: line {n}") for n, line in enumerate(log.read_bytes().splitlines(), start=1)]
+    lines = list(read_lines(run / "log.jsonl"))
     evaluations = [line for line in lines if "validation" in line]
     write_json(
         job.folder / "result.json",

@@ -23,12 +23,15 @@ def committed(name: str) -> dict[str, Any]:
     return read_json(found[0])
 
 
-def estimates(rows: dict[str, dict[str, Any]], names: tuple[str, ...] = ("recall@10", "ndcg@10")) -> pd.DataFrame:
+def estimates(
+    rows: dict[str, dict[str, Any]], names: tuple[str, ...] = ("recall@10", "ndcg@10"), *, by: str | None = None
+) -> pd.DataFrame:
     """Metrics in per cent with half of their 95% intervals, one line a method: `67.4 ± 1.6`.
 
     Args:
         rows: under each method's name its metrics, each with mean (or difference), low and high.
         names: the metrics shown; a row without one has an empty cell.
+        by: the metric whose best mean comes first; None keeps the order of the rows.
     """
 
     def cell(row: dict[str, Any], name: str) -> str:
@@ -37,6 +40,8 @@ def estimates(rows: dict[str, dict[str, Any]], names: tuple[str, ...] = ("recall
         value, sign = (row[name]["mean"], "") if "mean" in row[name] else (row[name]["difference"], "+")
         return f"{100 * value:{sign}.1f} ± {50 * (row[name]['high'] - row[name]['low']):.1f}"
 
+    if by is not None:
+        rows = dict(sorted(rows.items(), key=lambda row: -row[1][by]["mean"]))
     cells = {label: [cell(row, name) for name in names] for label, row in rows.items()}
     titles = [name.replace("recall", "R").replace("ndcg", "N").replace("mrr", "MRR") for name in names]
     return pd.DataFrame.from_dict(cells, orient="index", columns=titles)

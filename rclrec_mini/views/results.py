@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rclrec_mini.files import InputError
-from rclrec_mini.records import read_line
+from rclrec_mini.records import read_lines
 from rclrec_mini.views.style import FAINT, INK, PALETTE, colors, subplots
 
 
@@ -39,10 +39,7 @@ def training_curves(*runs: Path | str, monitor: str = "ndcg@10") -> Figure:
 
 
 def _read_log(path: Path) -> list[dict]:
-    if not path.is_file():
-        raise InputError(f"{path}: file not found")
-    texts = path.read_bytes().splitlines()
-    lines = [read_line(text, f"{path}: line {n}") for n, text in enumerate(texts, start=1)]
+    lines = list(read_lines(path))
     if not any("loss" in line for line in lines):
         raise InputError(f"{path}: found no line with a loss, expected the log of a run")
     return lines

@@ -22,3 +22,9 @@ def test_estimates_are_in_per_cent_with_half_their_intervals():
     assert table.columns.tolist() == ["R@10", "N@10"]
     assert table.loc["A"].tolist() == ["50.0 ± 2.5", "25.0 ± 5.0"]
     assert table.loc["B"].tolist() == ["-1.3 ± 0.8", ""]
+
+
+def test_estimates_are_sorted_by_numbers_and_not_by_their_texts():
+    rows = {name: {"ndcg@10": {"mean": mean, "low": 0, "high": 1}} for name, mean in (("A", 0.09), ("B", 0.4))}
+    assert estimates(rows).index.tolist() == ["A", "B"]
+    assert estimates(rows, by="ndcg@10").index.tolist() == ["B", "A"]
