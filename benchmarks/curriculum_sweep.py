@@ -139,12 +139,12 @@ def make_shop(config: Config, name: str, seed: int) -> Materials:
 
 
 def experiment(config: Config, row: str, seed: int) -> ExperimentConfig:
-    method, changes = ROWS[row].method, ROWS[row].changes
-    mini = preset("mini", method, seed=seed, validation_targets=config.validation_targets).with_model(**changes)
+    mini = preset("mini", ROWS[row].method, **ROWS[row].changes)
     steps, every = config.finetune_steps, max(1, config.finetune_steps // 10)
     first = replace(mini.pretrain, epochs=1000, max_steps=config.pretrain_steps, evaluate_every=config.pretrain_steps)
     second = replace(mini.finetune, epochs=1000, max_steps=steps, evaluate_every=every)
-    return replace(mini, pretrain=first, finetune=second)
+    few = {"seed": seed, "validation_targets": config.validation_targets}
+    return replace(mini, pretrain=first, finetune=second, **few)
 
 
 def run_row(config: Config, name: str, seed: int, row: str, materials: Materials) -> None:

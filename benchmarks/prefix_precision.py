@@ -165,7 +165,8 @@ def main(config: Config) -> None:
         for seed in config.seeds:
             for what in rows:
                 begun = time.perf_counter()
-                run(study.config(TABLE2[row], seed), study, materials, what, folder(study, start, what))
+                settings = study.job(row, TABLE2[row], seed).config  # at the rate of stage two that was chosen
+                run(settings, study, materials, what, folder(study, start, what))
                 print(f"{start}, {what}, seed {seed}: {time.perf_counter() - begun:.0f} s", flush=True)
     found = {start: collect(study, materials, start, rows) for start in STARTS}
     device = "cuda" if torch.cuda.is_available() else "cpu"  # as the trainer chooses

@@ -30,14 +30,14 @@ class Search:
     dropout: tuple[float, ...] = (0.0, 0.2)  # shares of activations dropped; the first while rates are tried
     share: float = 0.5  # of stage one's steps that a trial is given
     finetune_lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # peak learning rates of stage two
-    post_lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3)  # peak learning rates of post-training
+    post_lr: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)  # peak learning rates of post-training
     seed: int = 0  # of all its runs
 
 
 SEARCHES = {
     "tiny": None,
     "mini": Search(),
-    "full": Search(lr=(3e-4, 1e-3), dropout=(0.1, 0.3), share=0.1, finetune_lr=(1e-4, 3e-4)),
+    "full": Search(lr=(3e-4, 1e-3), dropout=(0.1, 0.3), share=0.1, finetune_lr=(1e-4, 3e-4, 1e-3, 3e-3)),
 }
 
 

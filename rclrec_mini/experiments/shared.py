@@ -97,10 +97,11 @@ def _made_from(materials: Materials) -> dict[str, str]:
     return {"data": materials.data_hash, "ids": ids}
 
 
-def lesson(method: str = "rclrec", *, fast: bool = False) -> ExperimentConfig:
+def lesson(method: str = "rclrec", *, fast: bool = False, **changes: Any) -> ExperimentConfig:
     """The config that chapters train: the preset `mini` with a shorter stage one, or with `fast` hardly any steps, for
-    tests. RCLRec takes 4,000 of 6,000 steps (two minutes of two cores), the pointing model 1,000 of 4,500 (one)."""
-    config = preset("mini", method)
+    tests; `changes` as there. RCLRec takes 4,000 of 6,000 steps (two minutes of two cores), the pointing model 1,000 of
+    4,500 (one)."""
+    config = preset("mini", method, **changes)
     if fast:
         first, second = (replace(s, max_steps=20, evaluate_every=20) for s in (config.pretrain, config.finetune))
         return replace(config, pretrain=first, finetune=second)

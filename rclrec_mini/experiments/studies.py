@@ -143,7 +143,8 @@ class Study:
     def job(self, name: str, row: Row, seed: int, lr: float | None = None) -> Job:
         """Stage two of a row, or its post-training or decoding; `lr` as in `row`."""
         config, post = self.config(row, seed), row.post
-        lr = lr or chosen(self.row_folder(name)).get("lr", (post.training if post else config.finetune).lr)
+        usual = post.training if post else preset(self.preset, row.method, **row.changes).finetune
+        lr = lr or chosen(self.row_folder(name)).get("lr", usual.lr)
         searched = self.search is not None and (post is not None or row.base is None)
         folder, title = self.row(name, seed, lr if searched else None), f"{name}, seed {seed}"
         if row.base is None:

@@ -17,6 +17,7 @@ from rclrec_mini.experiments.run import describe, evaluate_run, from_description
 from rclrec_mini.experiments.studies import sized_to
 from rclrec_mini.experiments.tables import COMPARED, rows_of, told
 from rclrec_mini.files import InputError
+from rclrec_mini.models.rclrec import LossConfig
 from rclrec_mini.models.recommender import Pretraining
 from rclrec_mini.training.schedule import TrainConfig
 
@@ -30,7 +31,8 @@ def materials(folders):
 
 
 def config_of(method, materials):
-    config = preset("mini", method, pretrain=TRAINING, finetune=TRAINING, validation_targets=29)
+    few = {"pretrain": TRAINING, "finetune": TRAINING, "validation_targets": 29}
+    config = dataclasses.replace(preset("mini", method), **few)
     return sized_to(config, materials.catalog)
 
 
@@ -141,19 +143,41 @@ def fall(stage, batch) -> float:
 @pytest.mark.parametrize("name", MODELS)
 @each_method
 def test_a_config_survives_json(method, name):
-    config = preset(name, method, seed=3)
+    config = dataclasses.replace(preset(name, method), seed=3)
     assert from_description(json.loads(json.dumps(describe(config)))) == config
     assert method_name(config.model) == method
 
 
-def test_all_methods_of_a_preset_train_alike_but_for_steps_and_batches():
+@pytest.mark.parametrize(
+    ("changes", "rate"),
+    [
+        ({}, 3e-3),
+        ({"selector": "recent", "loss": LossConfig(lambda_qual=0.0)}, 3e-3),
+        ({"selector": "none"}, 3e-4),
+        ({"prefix_share": 0.5}, 3e-4),
+        ({"pointer": True}, 3e-4),
+    ],
+)
+def test_a_decoder_that_meets_prefixes_in_stage_two_learns_faster_there(changes, rate):
+    config = preset("mini", "rclrec", **changes)
+    assert config.finetune.lr == rate
+    assert config.model == dataclasses.replace(preset("mini").model, **changes)
+    assert preset("mini", "pointing", selector="rcpm").finetune.lr == 3e-4
+
+
+def test_all_methods_of_a_preset_train_alike_but_for_steps_batches_and_that_rate():
     for name in MODELS:
         configs = [dataclasses.replace(preset(name, method), model=None) for method in METHODS]
         sizes = {"max_steps": None, "evaluate_every": 0, "batch_size": 1}
         stages = [dataclasses.replace(c.pretrain, **sizes) for c in configs]
         assert all(stage == stages[0] for stage in stages)
         # stage two is the same for all that are compared; a language model's prompts are long, so its batches are small
-        compared = [c.finetune for c, method in zip(configs, METHODS, strict=True) if method in COMPARED]
+        sizes["lr"] = 3e-4
+        compared = [
+            dataclasses.replace(c.finetune, lr=3e-4)
+            for c, method in zip(configs, METHODS, strict=True)
+            if method in COMPARED
+        ]
         assert all(stage == compared[0] for stage in compared)
         both = [
             dataclasses.replace(c, pretrain=stages[0], finetune=dataclasses.replace(c.finetune, **sizes))

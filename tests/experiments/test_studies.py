@@ -352,7 +352,7 @@ def test_post_training_goes_on_from_the_row_it_names(rere):
         assert (job.judge is None) == ("collaborative" not in name)
         settings = read_json(job.folder / "post_training" / "config.json")
         assert settings["policy"] == digest(jobs.trained(before, jobs.load_materials(job.data, job.ids))[0])
-    assert len({lr.name for lr in study.row_folder("RCLRec, ReRe").glob("lr*")}) == 3
+    assert len({lr.name for lr in study.row_folder("RCLRec, ReRe").glob("lr*")}) == len(study.search.post_lr)
     at = study.row("RCLRec, ReRe", 0)
     kept = snapshot(study.out)
     run_study(study, rows, threads=1)  # nothing is done twice
