@@ -175,7 +175,7 @@ print(
 # %%
 models = {}
 for name, selector in {"RCLRec": "rcpm", "no prefix": "none"}.items():
-    variant = config.with_model(selector=selector)
+    variant = lesson(fast=FAST, selector=selector)
     models[name], result = stage_two(variant, materials)
     print(f"{name}: {result.steps} steps in {result.seconds:.0f} s")
 
@@ -431,7 +431,7 @@ if not FAST:
 # <details><summary>Solution of 1</summary>
 #
 # ```python
-# oracle, _ = stage_two(config.with_model(selector="oracle"), materials)
+# oracle, _ = stage_two(lesson(selector="oracle"), materials)
 # ranked = rank(oracle, sequences, catalog, rows)
 # evaluate_rankings(ranked, bought)["recall@10"].mean()
 # ```
@@ -456,7 +456,7 @@ if not FAST:
 # </details>
 
 # %% tags=["remove-cell"]
-oracle, _ = stage_two(config.with_model(selector="oracle"), materials)
+oracle, _ = stage_two(lesson(fast=FAST, selector="oracle"), materials)
 ranked = rank(oracle, sequences, catalog, rows)
 found = evaluate_rankings(ranked, bought)["recall@10"].mean()
 window, exists = sequences.window(rows, 50)

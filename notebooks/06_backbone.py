@@ -267,7 +267,7 @@ from rclrec_mini.experiments.shared import lesson, shop, stage_two
 
 materials = Materials.load(*shop("tiny" if FAST else "mini"))
 sequences, catalog = materials.sequences, materials.catalog
-config = lesson(fast=FAST).with_model(selector="none")
+config = lesson(fast=FAST, selector="none")
 model, _ = stage_two(config, materials)
 
 # %% [markdown]

@@ -356,7 +356,7 @@ from rclrec_mini.experiments.shared import lesson, shop, stage_two
 
 materials = Materials.load(*shop("tiny" if FAST else "mini"))
 sequences, catalog = materials.sequences, materials.catalog
-config = lesson(fast=FAST).with_model(selector="none")
+config = lesson(fast=FAST, selector="none")
 model, result = stage_two(config, materials)
 catalog
 
@@ -455,7 +455,7 @@ def hits(
 
 # %%
 tiny = Materials.load(*shop("tiny"))
-short = lesson(fast=True).with_model(selector="none")
+short = lesson(fast=True, selector="none")
 compared = {
     "tiny, 20 steps": (stage_two(short, tiny)[0], tiny),
     "mini, 20 steps": (stage_two(short, materials)[0], materials),

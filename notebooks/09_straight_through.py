@@ -343,7 +343,7 @@ assert FAST or 0.50 < often < 0.57
 from rclrec_mini.evaluation.recovery import selector_recovery
 
 steps = 3 if FAST else 60
-counting = config.with_model(selector="counting").model
+counting = lesson(fast=FAST, selector="counting").model
 
 
 def new_selector():

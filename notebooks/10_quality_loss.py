@@ -432,7 +432,7 @@ if not FAST:
 # <summary>Solution of 2</summary>
 #
 # ```python
-# tuned, _ = stage_two(config.with_model(selector="none"), materials)
+# tuned, _ = stage_two(lesson(selector="none"), materials)
 # with torch.inference_mode():
 #     fair = nll_of_target(tuned, test, nothing(test)).numpy()
 #     old = model.base_nll(test).numpy()
@@ -449,7 +449,7 @@ if not FAST:
 twice = np.log(2) / L
 at_twice = {name: (g < twice).mean() for name, g in samples.items()}
 assert round(twice, 3) == 0.173
-tuned, _ = stage_two(config.with_model(selector="none"), materials)
+tuned, _ = stage_two(lesson(fast=FAST, selector="none"), materials)
 with torch.inference_mode():
     fair = nll_of_target(tuned, test, nothing(test)).numpy()
     old = model.base_nll(test).numpy()

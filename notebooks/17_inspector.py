@@ -72,11 +72,11 @@ materials = Materials.load(*shop("tiny" if FAST else "mini"))
 letter = lesson(fast=FAST)
 configs = {
     "literal": letter,
-    "repaired": letter.with_model(
-        selector="counting", prefix_share=0.5, loss=REPAIRED
+    "repaired": lesson(
+        fast=FAST, selector="counting", prefix_share=0.5, loss=REPAIRED
     ),
-    "pointing": lesson("pointing", fast=FAST).with_model(
-        selector="pointer", loss=GENTLE
+    "pointing": lesson(
+        "pointing", fast=FAST, selector="pointer", loss=GENTLE
     ),
 }
 models = {

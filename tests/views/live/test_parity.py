@@ -50,8 +50,8 @@ def test_trained_models_of_the_books_sizes(node, tmp_path, monkeypatch):
     materials = Materials.load(*shop("tiny"))
     configs = {
         "literal": lesson(fast=True),
-        "repaired": lesson(fast=True).with_model(loss=REPAIRED, prefix_share=0.5, selector="counting"),
-        "pointing": lesson("pointing", fast=True).with_model(selector="pointer", loss=GENTLE),
+        "repaired": lesson(fast=True, loss=REPAIRED, prefix_share=0.5, selector="counting"),
+        "pointing": lesson("pointing", fast=True, selector="pointer", loss=GENTLE),
     }
     models = {name: stage_two(config, materials)[0] for name, config in configs.items()}
     write_export(tmp_path / "live.json", export(models, materials))
