@@ -258,9 +258,10 @@ acts = pd.DataFrame(
 acts.round(2)
 
 # %% [markdown]
-# RCPM's prefix makes the purchase *less* likely than the pre-trained model found it without, by 0.30 nats a token,
-# and four of five purchases have an active hinge. Random events do the same. The true journey helps a little,
-# although this model was never trained on it.
+# RCPM's prefix makes the purchase a little *less* likely than the pre-trained model found it without, by 0.09 nats a
+# token, and more than half of the purchases have an active hinge. Random events do the same. The true journey does
+# better, and brings next to nothing: this decoder was never trained on it, and has learned to do without what it is
+# told.
 #
 # Over three seeds and a longer training, the log of Table 2 says how often the hinge was active in the last steps of
 # training (`benchmarks/results/mini/table2.json`):
@@ -388,24 +389,25 @@ references.round(2)
 
 # %% [markdown]
 # With the frozen reference the purchase gets a little likelier with the prefix, and without it, too. With its own the
-# loss gets more of what it asks for: the difference went from below zero to more than half a nat. But with the prefix
-# the purchase is no likelier than before. **Without it, it is far less likely**, about two nats a token instead of
-# little more than one. The model has learned to need the prefix. A reference that cannot move closes this way out.
+# loss gets more of what it asks for: the difference went from zero to a whole nat. But with the prefix the purchase is
+# not likelier, it is less likely than before. **Without it, it is far less likely**, two and a half nats a token
+# instead of little more than one. The model has learned to need the prefix. A reference that cannot move closes this
+# way out.
 
 # %% tags=["remove-cell"]
 if not FAST:
     active_share, mean_gain = acts["hinge active"], acts["mean gain"]
-    assert abs(active_share["RCPM"] - 0.81) < 0.04
-    assert abs(mean_gain["RCPM"] + 0.30) < 0.05
+    assert abs(active_share["RCPM"] - 0.54) < 0.04
+    assert abs(mean_gain["RCPM"] + 0.09) < 0.04
     assert abs(active_share["RCPM"] - active_share["random"]) < 0.04
-    assert 0 < mean_gain["oracle"] < 0.15
+    assert mean_gain["RCPM"] + 0.05 < mean_gain["oracle"] < 0.06
     start, cold, warm = (references.iloc[i] for i in range(3))
     assert (cold < start)[["with prefix", "without"]].all()
-    assert abs(start["difference"] + 0.24) < 0.05
-    assert 0.5 < warm["difference"] < 0.85
+    assert abs(start["difference"]) < 0.06
+    assert 0.8 < warm["difference"] < 1.3
     assert abs(start["without"] - 1.15) < 0.05
-    assert 1.8 < warm["without"] < 2.3
-    assert abs(warm["with prefix"] - start["with prefix"]) < 0.1
+    assert 2.2 < warm["without"] < 2.8
+    assert 0.1 < warm["with prefix"] - start["with prefix"] < 0.4
 
 # %% [markdown]
 # ## Exercises
@@ -424,7 +426,7 @@ if not FAST:
 # {name: (g < twice).mean() for name, g in samples.items()}
 # ```
 #
-# $m = \ln 2 / 4 = 0.173$. The hinge is active on 85% of the purchases for RCPM and on 62% for the oracle.
+# $m = \ln 2 / 4 = 0.173$. The hinge is active on 62% of the purchases for RCPM and on 52% for the oracle.
 #
 # </details>
 #
@@ -439,7 +441,7 @@ if not FAST:
 # against = {n: (g - old + fair < margin).mean() for n, g in samples.items()}
 # ```
 #
-# 87% fall short instead of 81%: fine-tuning alone has lowered the base from 1.09 to 1.01 nats a token, so the bar is
+# 68% fall short instead of 54%: fine-tuning alone has lowered the base from 1.09 to 1.01 nats a token, so the bar is
 # higher. This is the question that one wants answered, does the curriculum beat the same training without it? Eq. 8
 # asks the other.
 #
@@ -457,9 +459,9 @@ against = {
     n: (g - old + fair < margin).mean() for n, g in samples.items()
 }
 if not FAST:
-    assert abs(at_twice["RCPM"] - 0.85) < 0.04
-    assert abs(at_twice["oracle"] - 0.62) < 0.05
-    assert abs(against["RCPM"] - 0.87) < 0.04
+    assert abs(at_twice["RCPM"] - 0.62) < 0.04
+    assert abs(at_twice["oracle"] - 0.52) < 0.05
+    assert abs(against["RCPM"] - 0.68) < 0.04
     assert against["RCPM"] > acts["hinge active"]["RCPM"]
     assert (
         abs(old.mean() - 1.09) < 0.04 and abs(fair.mean() - 1.01) < 0.04

@@ -69,9 +69,8 @@ FAST = bool(os.environ.get("RCLREC_FAST"))  # hardly any training
 
 # %%
 materials = Materials.load(*shop("tiny" if FAST else "mini"))
-letter = lesson(fast=FAST)
 configs = {
-    "literal": letter,
+    "literal": lesson(fast=FAST),
     "repaired": lesson(
         fast=FAST, selector="counting", prefix_share=0.5, loss=REPAIRED
     ),
@@ -178,10 +177,10 @@ pd.DataFrame({m: summary(t) for m, t in tables.items()}).T.round(1)
 # %% [markdown]
 # Look at the repaired model first. Where its curriculum brings a purchase into the ten, nearly all of the chosen
 # events are right; where it throws one out, nearly all are wrong. It does both about equally often, and so its list
-# is no better than without. To the letter the curriculum misleads far more often than it finds, and what it finds
-# it finds by luck: the chosen events are hardly ever right. (All three were fine-tuned at one rate, which
-# [suits it least](14_tables.ipynb#the-rate-decides).) The pointing model has the item from its history already,
-# and its curriculum changes next to nothing.
+# is no better than without. To the letter the chosen events are hardly ever right, so what this curriculum finds it
+# finds by luck. It does not harm much either: fine-tuned at a high rate, the decoder has learned to [do without what it
+# is told](14_tables.ipynb#the-rate-decides), and no more than one list in fifteen gains or loses its purchase. The
+# pointing model has the item from its history already, and its curriculum changes next to nothing.
 #
 # Now the two clearest of the repaired model, the largest change in $\ln P$ either way. In the book, a click opens the
 # user in the view above; in JupyterLab, set `inspector.user`:
@@ -222,12 +221,11 @@ if not FAST:
     assert repaired["right of 4, found"] > 3.3
     assert repaired["right of 4, misled"] < 1
     assert abs(repaired["found"] - repaired["misled"]) <= 6
-    assert literal["misled"] > 1.5 * literal["found"]
+    changed = {m: n["found"] + n["misled"] for m, n in shares.items()}
+    assert changed["literal"] < 200 / 15 < changed["repaired"]
     assert literal["right of 4, found"] < 1.5
     assert literal["right of 4, all"] < 1
-    assert (
-        shares["pointing"]["found"] + shares["pointing"]["misled"] < 12
-    )
+    assert changed["pointing"] < 12
     category = inspector.exported["items"]["category"]
     codes = materials.catalog.codes
     for name, one in finds.items():

@@ -47,6 +47,7 @@ if importlib.util.find_spec("rclrec_mini") is None:
 # %%
 import os
 
+import numpy as np
 import pandas as pd
 import torch
 from torch.testing import assert_close
@@ -244,9 +245,8 @@ drawn.round(2)
 
 # %% [markdown]
 # Beams and draws *without replacement* (`gumbel`: Gumbel noise is added on the way down the trie, and the largest 16
-# survive {cite}`kool2019`) hold 16 different items, plain draws 13. And beams hold the target twice as often as
-# either kind of draw: in half of the groups, where draws find it in a quarter. Draws without replacement are exact,
-# too, if each member is weighed by its probability over the probability that it was drawn at all. A check: the
+# survive {cite}`kool2019`) hold 16 different items, plain draws 10. And beams hold the target more often than either
+# kind of draw: in three of four groups, where draws find it in six of ten. Draws without replacement are exact, too, if each member is weighed by its probability over the probability that it was drawn at all. A check: the
 # weights of a whole catalogue are the policy itself.
 
 # %%
@@ -268,8 +268,8 @@ assert drawn.loc["distinct items", "sample"] < 1
 if not FAST:
     same = round(16 * drawn.loc["distinct items", "sample"])
     with_target = drawn.loc["groups with the target"]
-    assert same in (13, 14) and 0.45 < with_target["beam"] < 0.6
-    assert (with_target[["sample", "gumbel"]] < 0.35).all()
+    assert same in (10, 11) and 0.7 < with_target["beam"] < 0.82
+    assert with_target[["sample", "gumbel"]].between(0.53, 0.67).all()
 
 # %% [markdown]
 # ## A step, and what moved
@@ -341,9 +341,10 @@ if not FAST:
 # %% [markdown]
 # ## A short training
 #
-# The same, over all training purchases: 160 steps of 64 groups each, from the supervised weights.
+# The same, over all training purchases: 160 steps of 64 groups each, from the supervised weights, at two learning
+# rates.
 
-# %% mystnb={"image": {"alt": "Left, the mean reward of a group rises slowly; right, NDCG of validation rises from about 20 to 24 per cent"}}
+# %% mystnb={"image": {"alt": "Left, the mean reward of a group rises, further at the higher rate; right, NDCG of validation rises by three quarters of a point at the lower rate, and at the higher one rises and falls again"}}
 from rclrec_mini.experiments.post_train import PostTrainConfig
 from rclrec_mini.post_training.rere import RewardConfig
 from rclrec_mini.training.schedule import TrainConfig
@@ -369,14 +370,24 @@ def post(objective: ReReConfig, *, lr: float, steps: int):
     )
 
 
-short = post(ReReConfig(), lr=3e-4, steps=160)
-trained, _, log = after(short, config, materials)
-through_training({"ReRe": log}, metric="ndcg@10")
+short = {
+    rate: after(
+        post(ReReConfig(), lr=float(rate), steps=160), config, materials
+    )
+    for rate in ("1e-4", "3e-4")
+}
+trained = short["1e-4"][0]
+through_training(
+    {f"rate {rate}": log for rate, (_, _, log) in short.items()},
+    metric="ndcg@10",
+)
 
 # %% [markdown]
-# About three points of NDCG, after supervised training had come to its end, and half of the groups had signal.
-# Before you believe in it, remember where this policy stood: fine-tuning with a prefix had made it much worse than
-# its own pre-training ([the two stages](11_two_stages.ipynb)). The last section puts the gain in proportion.
+# Three of four groups have signal, and the gentle training gains about three quarters of a point of NDCG after
+# supervised training had come to its end. The bold one gains as much within 20 steps and loses it again. Yet its
+# policy earns *more* on the purchases that it learns from, to the end: they are 2,831, and each comes up nearly four
+# times. A reward that cannot be fooled can still be learned by heart. `post_train` keeps the weights that were best on
+# validation targets, so neither policy ends below where it began.
 #
 # ## A group, before and after
 #
@@ -493,11 +504,14 @@ def earned(log: list[dict]) -> list[float]:
     return [line["reward"] for line in log if "reward" in line]
 
 
+gentle, bold = (log for _, _, log in short.values())
 if not FAST:
-    assert 0.025 < worth(log)[-1] - worth(log)[0] < 0.05
-    assert (
-        0.4 < sum(x["signal"] for x in log if "signal" in x) / 8 < 0.65
-    )
+    assert 0.004 < max(worth(gentle)) - worth(gentle)[0] < 0.012
+    assert max(worth(bold)) == worth(bold)[1] > worth(bold)[0] + 0.004
+    assert worth(bold)[-1] < worth(bold)[0]
+    assert np.mean(earned(bold)[4:]) > np.mean(earned(gentle)[4:])
+    signal = [x["signal"] for x in gentle if "signal" in x]
+    assert 0.7 < np.mean(signal) < 0.83
     hacked = worth(logs["semantic"])
     assert 0.01 < hacked[0] - hacked[-1] < 0.035
     assert earned(logs["semantic"])[-1] > earned(logs["semantic"])[0]
