@@ -246,8 +246,9 @@ drawn.round(2)
 # %% [markdown]
 # Beams and draws *without replacement* (`gumbel`: Gumbel noise is added on the way down the trie, and the largest 16
 # survive {cite}`kool2019`) hold 16 different items, plain draws 10. And beams hold the target more often than either
-# kind of draw: in three of four groups, where draws find it in six of ten. Draws without replacement are exact, too, if each member is weighed by its probability over the probability that it was drawn at all. A check: the
-# weights of a whole catalogue are the policy itself.
+# kind of draw: in three of four groups, where draws find it in six of ten. Draws without replacement are exact, too, if
+# each member is weighed by its probability over the probability that it was drawn at all. A check: the weights of a
+# whole catalogue are the policy itself.
 
 # %%
 from rclrec_mini.post_training.policy import token_log_probs
@@ -384,7 +385,7 @@ through_training(
 
 # %% [markdown]
 # Three of four groups have signal, and the gentle training gains about three quarters of a point of NDCG after
-# supervised training had come to its end. The bold one gains as much within 20 steps and loses it again. Yet its
+# supervised training had come to its end. The bold one gains nearly as much within 20 steps and loses it again. Yet its
 # policy earns *more* on the purchases that it learns from, to the end: they are 2,831, and each comes up nearly four
 # times. A reward that cannot be fooled can still be learned by heart. `post_train` keeps the weights that were best on
 # validation targets, so neither policy ends below where it began.

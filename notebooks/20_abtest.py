@@ -687,19 +687,19 @@ report = committed("abtest/report")
 worth = abtest.worth(report)
 worth
 
-# %% mystnb={"image": {"alt": "Lifts over TIGER with intervals: the pointing models and the count are a little above 0 in orders, revenue and lasting orders, recent and co-occurrence at 0, all others below, RCLRec at minus 6.5 and no recommendation at minus 13.5 per cent"}}
+# %% mystnb={"image": {"alt": "Lifts over TIGER with intervals: the pointing models and the count are a little above 0 in orders, revenue and lasting orders, recent and co-occurrence at 0, all others below: trained ones by two per cent or so, Markov by five, popularity by twelve, no recommendation by 13.5"}}
 abtest.lifts(
     {name: report["arms"][name]["lift"] for name in worth.index},
     titles=["orders", "revenue", "lasting_orders"],
 )
 
 # %% [markdown]
-# **RCLRec to the letter loses 6.5% of the orders**, where the paper found 1.9% more. (Its arm was fine-tuned at the
-# preset's rate, 0.0003, which suits it least: [at ten times that](14_tables.ipynb#the-rate-decides) it is level with
-# its backbone in Recall@10. So read this arm as RCLRec at one rate.) With all our repairs it loses 2%, about as much as
-# its backbone. The models that point and the count are the best, 0.7 to 0.9% above TIGER, and their intervals hardly
-# leave out 0; after Holm's correction for thirteen arms that of *pointing* holds it. These are one seed of each model,
-# and intervals over users, not over trainings.
+# **RCLRec to the letter loses 2.7% of the orders**, where the paper found 1.9% more. Its backbone without a curriculum
+# loses 2.3%, and with all our repairs it is 2%: a curriculum moves the list, and hardly what it sells. (At a [tenth of
+# its rate of fine-tuning](14_tables.ipynb#the-rate-decides) RCLRec lost 6.5%; an earlier edition of this page said so.)
+# The models that point and the count are the best, 0.7 to 0.9% above TIGER, and their intervals hardly leave out 0;
+# after Holm's correction for thirteen arms that of *pointing* holds it. These are one seed of each model, and intervals
+# over users, not over trainings.
 #
 # **That they pass TIGER hangs on one knob of ours**: how much likelier people click on, and buy, what they like best
 # already. No log told us where to set it. Orders from slates at the first visits of 10,449 users, against TIGER's, with
@@ -755,8 +755,8 @@ true = {
     if "lift" in found
 }
 total = {name: one["orders"] for name, one in true.items()}
-assert round(total["rclrec"], 1) == -6.5
-assert -2.5 < total["backbone"] < total["repaired"] < -1.9
+curricula = [round(total[n], 1) for n in ("rclrec", "backbone")]
+assert curricula == [-2.7, -2.3] and round(total["repaired"]) == -2
 best = ["pointing_topk", "count", "pointing"]
 assert list(worth.index[:3]) == best
 assert [round(total[name], 1) for name in best] == [0.9, 0.9, 0.7]
@@ -816,23 +816,23 @@ abtest.offline_online(
 abtest.foretold(report)
 
 # %% [markdown]
-# Recall@10 orders the arms well on the whole, with a rank correlation of 0.8, and is wrong where it matters: 12 of 78
-# pairs are reversed beyond all intervals. MBGen, the backbone and RCLRec with repairs have 3 to 9 points *more*
-# Recall than TIGER and bring *less*. *recent*, the last ten items that somebody touched, has 20 points less than
+# Recall@10 orders the arms well on the whole, with a rank correlation of 0.7, and is wrong where it matters: 14 of 78
+# pairs are reversed beyond all intervals. MBGen, the backbone, and RCLRec with and without repairs have 3 to 9 points
+# *more* Recall than TIGER and bring *less*. *recent*, the last ten items that somebody touched, has 20 points less than
 # MBGen and brings more.
 #
 # Recall asks for one item, the next purchase. But several journeys are open when a user comes, most of which would
 # never buy by themselves, and a slate of ten can serve all of them. *touched@10* asks for that, still without a test.
-# It puts TIGER where the test does, above those three. But it puts TIGER, *recent* and co-occurrence, whose slates hold
-# the most of what people touch next, above the count and the models that point, which sell more. It reverses ten pairs,
-# hardly fewer than Recall. **No pair is reversed by both.** Where the two agree, the test does not
+# It puts TIGER where the test does, above those four. But it puts TIGER, *recent* and co-occurrence, whose slates hold
+# the most of what people touch next, above the count and the models that point, which sell more. It reverses eleven
+# pairs, hardly fewer than Recall. **No pair is reversed by both.** Where the two agree, the test does not
 # contradict them; where they do not, only a test can tell. But we thought of this metric after we had seen where
 # Recall errs, in this very test: it is a guess for the next one.
 #
 # Two more sensible ideas fail here. Recall on *unseen* targets, which nobody would have found alone, orders the arms
 # the wrong way round: SASRec is best at it, and sells less than all but RCLRec, Markov and popularity. What people
 # order from a slate is mostly what they have looked at. And weights by how often orders are *incremental* change
-# nothing: of orders of items that somebody had seen 67 in 100 are incremental, of the others, by few orders, 55. Who
+# nothing: of orders of items that somebody had seen 66 in 100 are incremental, of the others, by few orders, 55. Who
 # has seen an item would not always have bought it. The fear that offline metrics reward what would have come anyway
 # is right, but the share of incremental orders is much the same in all good arms, from 56 to 64 in 100, and so it
 # does not change their order.
@@ -840,14 +840,14 @@ abtest.foretold(report)
 # %% tags=["remove-cell"]
 agreed, wrong = report["agreement"]["orders"], report["reversals"]
 names = list(agreed)
-assert {round(agreed["recall@10"]["correlation"], 1)} == {0.8}
+assert round(agreed["recall@10"]["correlation"], 1) == 0.7
 shows = [n for n in report["arms"] if n != "nothing"]
 assert len(shows) * (len(shows) - 1) // 2 == 78
 pairs = {m: {tuple(one) for one in wrong["orders"][m]} for m in names}
-assert len(pairs["recall@10"]) == 12
-for name in ("mbgen", "backbone", "repaired"):
+assert len(pairs["recall@10"]) == 14
+for name in ("mbgen", "backbone", "repaired", "rclrec"):
     assert (name, "tiger") in pairs["recall@10"]
-    assert 3 < recalls[name] - recalls["tiger"] < 9.5
+    assert 2.9 < recalls[name] - recalls["tiger"] < 9.5
     assert (name, "tiger") not in pairs["touched@10"]
 assert ("mbgen", "recent") in pairs["recall@10"]
 assert 20 < recalls["mbgen"] - recalls["recent"] < 21
@@ -857,7 +857,7 @@ assert {
     for other in ("tiger", "recent", "cooccurrence")
     for name in best
 } < pairs["touched@10"]
-assert len(pairs["touched@10"]) == 10
+assert len(pairs["touched@10"]) == 11
 for outcome in wrong.values():
     both = (map(tuple, outcome[m]) for m in ("recall@10", "touched@10"))
     assert not set.intersection(*map(set, both))
@@ -867,7 +867,7 @@ assert agreed["recall@10, unseen"]["high"] < 0
 weighed = agreed["recall@10, incremental"]["correlation"]
 assert abs(weighed - agreed["recall@10"]["correlation"]) < 0.02
 assert {k: round(100 * w) for k, w in report["weights"].items()} == {
-    "seen": 67,
+    "seen": 66,
     "unseen": 55,
 }
 share = {
@@ -941,8 +941,8 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# From everybody's first visit the standard error is a quarter to a third of what is estimated. That tells popularity
-# from the rest, and no more; RCLRec comes out at twice its truth. The three estimators do not differ: a reward that
+# From everybody's first visit the standard error is a fifth to four tenths of what is estimated. That tells popularity
+# from the rest, and no more; Markov comes out at six tenths of its truth. The three estimators do not differ: a reward that
 # comes in one visit of a hundred leaves a model little to foretell, and the noise is in the few matches, each of
 # which counts as often as the pool has items. **A log tells about a ranking as often as it happened to show what the
 # ranking would.** An estimate from a log of this size does not take the place of a test. Nor is a slot's reward quite
@@ -954,7 +954,7 @@ logged = report["off_policy"]
 for kind in ("IPS", "SNIPS", "DR"):
     for name in set(shows) - {"popularity"}:
         found = logged[name][kind]
-        assert 0.2 < found["std"] / found["value"] < 0.37, name
+        assert 0.19 < found["std"] / found["value"] < 0.4, name
 spread = [
     logged[n]["DR"]["std"] / logged[n]["IPS"]["std"] for n in shows
 ]
@@ -962,11 +962,8 @@ assert min(spread) > 0.98 and max(spread) < 1.02
 assert logged["popularity"]["IPS"]["high"] < min(
     logged[n]["IPS"]["value"] for n in shows if n != "popularity"
 )
-assert (
-    1.9
-    < logged["rclrec"]["IPS"]["value"] / logged["rclrec"]["truth"]
-    < 2
-)
+far = logged["markov"]
+assert round(far["IPS"]["value"] / far["truth"], 1) == 0.6
 
 # %% [markdown]
 # ## Exercises
