@@ -44,7 +44,7 @@ class PostTrainConfig(Generic[Objective]):
     objective: Objective = field(default_factory=ReReConfig)  # its config decides the method
     training: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            max_steps=400, batch_size=64, lr=3e-4, weight_decay=0.0, evaluate_every=50, evaluate_first=True
+            max_steps=400, batch_size=64, lr=1e-4, weight_decay=0.0, evaluate_every=50, evaluate_first=True
         )
     )
     targets: Literal["purchases", "all"] = "purchases"  # which training events are rewarded
