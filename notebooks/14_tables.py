@@ -1031,22 +1031,20 @@ after = committed("rere/simulated_shop")["rows"]
 reinforced(after)
 
 # %% [markdown]
-# (RCLRec here is the one of 0.001, the largest of three rates, made before [its search was widened](#the-rate-decides);
-# at 0.003 supervised fine-tuning has 34.7 by itself.) Reinforcement gives most where fine-tuning had spoilt most, and
-# no more than the better rate gives; little to the model without a prefix; and nothing to the model that points. The
-# two that stood below the count (49.0) still do. Pushing down what the beam wrongly puts first, as S-DPO does, moves
-# more than rewarding what it finds.
+# Reinforcement adds to RCLRec what its prefix had cost, and a point more if it pushes down what the beam wrongly puts
+# first, as S-DPO does. To the model without a prefix it adds little, and to the model that points nothing that is sure.
+# The two that stood below the count (49.0) still do.
 #
-# UserBehavior, three seeds, nothing searched:
+# UserBehavior, three seeds, with the rates that the search in the shop chose for each row (`--rates-from`):
 
 # %%
 after_real = committed("rere/userbehavior")["rows"]
 reinforced(after_real)
 
 # %% [markdown]
-# The same on a smaller scale. Fine-tuning, at 0.0003, cost RCLRec 3.6 points, and reinforcement brings back less than
-# one of them. The model without a prefix gains 0.3 by ReRe, hardly more than nothing, and the one that points nothing
-# at all.
+# The same on a smaller scale. There RCLRec is level with the model without a prefix within the intervals, and ReRe lifts
+# it by 0.8 points. The model without a prefix, which fine-tuning moves nowhere, gains nothing that is sure, and the one
+# that points ends where it began.
 
 # %% tags=["remove-cell"]
 moved = {
@@ -1054,36 +1052,36 @@ moved = {
     for name in STARTS
     for how in HOW
 }
-assert moved["RCLRec", "ReRe"]["low"] > 0
-assert moved["RCLRec", "S-DPO, beam"]["low"] > 0
-assert moved["w/o RCPM", "S-DPO, beam"]["low"] > 0
-assert moved["w/o RCPM", "S-DPO, beam"]["difference"] < 0.01
-assert moved["w/o RCPM", "ReRe"]["difference"] < 0.0015
-assert moved["pointing", "ReRe"]["low"] < 0
-assert moved["pointing", "ReRe"]["difference"] < 0.0005
-assert moved["pointing", "S-DPO, beam"]["difference"] == 0
-for name in ("RCLRec", "w/o RCPM"):
-    both = [moved[name, how]["difference"] for how in HOW]
-    assert both[1] > both[0]
-for row in (after[f"RCLRec, {how}"] for how in HOW):
-    before = after["RCLRec"]["stage_one"]["ndcg@10"]["mean"]
-    assert row["ndcg@10"]["mean"] < before
+for how in HOW:
+    assert (
+        moved["RCLRec", how]["low"] > 0 < moved["w/o RCPM", how]["low"]
+    )
+    assert moved["w/o RCPM", how]["difference"] < 0.007
+    assert moved["pointing", how]["low"] <= 0
+    assert moved["pointing", how]["difference"] < 0.001
+level = [
+    after[n]["ndcg@10"]["mean"] for n in ("RCLRec, ReRe", "w/o RCPM")
+]
+assert abs(level[0] - level[1]) < 0.002
+more = moved["RCLRec", "S-DPO, beam"]["difference"]
+assert 0.009 < more - moved["RCLRec", "ReRe"]["difference"] < 0.013
 for rows in (after, after_real):
     assert {row["ndcg@10"]["seeds"] for row in rows.values()} == {3}
-lost = (
-    after_real["RCLRec"]["stage_one"]["ndcg@10"]["mean"]
-    - after_real["RCLRec"]["ndcg@10"]["mean"]
-)
-assert round(100 * lost, 1) == 3.6
+level = after_real["w/o RCPM"]["to_rclrec"]
+for metric in ("recall@10", "ndcg@10"):
+    assert level[metric]["low"] < 0 < level[metric]["high"]
+gained = {
+    (name, how): after_real[f"{name}, {how}"]["against"]["ndcg@10"]
+    for name in STARTS
+    for how in HOW
+}
+lifted = gained["RCLRec", "ReRe"]
+assert lifted["low"] > 0 and round(lifted["difference"], 3) == 0.008
 for how in HOW:
-    gained = after_real[f"RCLRec, {how}"]["against"]["ndcg@10"]
-    assert gained["low"] > 0 and gained["difference"] < 0.01
-    still = after_real[f"pointing, {how}"]["against"]["ndcg@10"]
-    assert still["difference"] == 0
-gained = after_real["w/o RCPM, ReRe"]["against"]
-assert round(gained["ndcg@10"]["difference"], 3) == 0.003
-assert 0 < gained["ndcg@10"]["low"] < 0.001
-assert gained["recall@10"]["difference"] < 0
+    assert gained["w/o RCPM", how]["low"] < 0
+    assert gained["pointing", how]["difference"] == 0
+steps = after_real["w/o RCPM"]["runs"].values()
+assert {run["best_step"] for run in steps} == {0}
 for name in ("RCLRec", "w/o RCPM"):
     best_of = max(
         r["ndcg@10"]["mean"]
