@@ -942,8 +942,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # From everybody's first visit the standard error is a fifth to four tenths of what is estimated. That tells popularity
-# from the rest, and no more; Markov comes out at six tenths of its truth. The three estimators do not differ: a reward that
-# comes in one visit of a hundred leaves a model little to foretell, and the noise is in the few matches, each of
+# from the rest, and no more; Markov comes out at six tenths of its truth. The three estimators do not differ: a reward
+# that comes in one visit of a hundred leaves a model little to foretell, and the noise is in the few matches, each of
 # which counts as often as the pool has items. **A log tells about a ranking as often as it happened to show what the
 # ranking would.** An estimate from a log of this size does not take the place of a test. Nor is a slot's reward quite
 # its own: of two good items in a slate one is clicked. Here most visitors click on nothing, so that this error is
