@@ -38,7 +38,8 @@ class RCLRecConfig:
     """RCLRec and its ablations. Defaults are the paper's where it gives them."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    # none: the ablation w/o RCPM; ours: counting, RCPM that is told counts, and pointer, the events that p points at
+    # none: the ablation w/o RCPM; ours: counting, RCPM that is told counts, and pointer, the events that p points at.
+    # mini's --finetune.lr is for prefixes that are new to the decoder: with none, or prefix_share, take 3e-4
     selector: Selector = "rcpm"
     k: int = 4  # events of the curriculum
     tau: float = 0.5  # temperature of p
