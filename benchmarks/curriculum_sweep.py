@@ -80,7 +80,7 @@ class Config:
     shop: str = "mini"  # preset that the shops change
     users: int = 1500  # users of every shop but those of the knob
     pretrain_steps: int = 2000  # steps of the one pre-training a shop and seed
-    finetune_steps: int = 400  # steps of each row at most; 10 evaluations, patience 3
+    finetune_steps: int = 400  # steps of each row at most; 10 evaluations, patience 5
     validation_targets: int = 500  # targets that choose the best weights
     threads: int = 1  # of torch
     collect: bool = False  # train nothing; write the result file from what is there
