@@ -594,10 +594,10 @@ pd.DataFrame(rows).round(1).T
 # %% [markdown]
 # (Points of Recall@10 over no prefix, one seed, each at the rate of its row in Table 2.) To the letter, a third of the
 # events must be right before the prefix costs nothing; with prefixes practised and their loss turned down a sixth,
-# though a gain is sure from a half on only. RCPM is right in fewer than one of five. *Taught the truth* is RCPM that was
-# shown the true journeys in training. It finds no more of them, 18 in 100, and yet gains three points to the letter: so
-# it is not the choice that gains. What it is taught also reaches the encoder's states, which the decoder reads with a
-# prefix or without one; that may be it. *Supervision* in Table 2 gains 1.7, at no better a precision.
+# though a gain is sure from a half on only. RCPM is right in fewer than one of five. *Taught the truth* is RCPM that
+# was shown the true journeys in training. It finds no more of them, 18 in 100, and yet gains three points to the
+# letter: so it is not the choice that gains. What it is taught also reaches the encoder's states, which the decoder
+# reads with a prefix or without one; that may be it. *Supervision* in Table 2 gains 1.7, at no better a precision.
 
 # %% tags=["remove-cell"]
 r10 = {
