@@ -3,12 +3,12 @@
     python benchmarks/curriculum_sweep.py --runs runs/curriculum_sweep
 
 Every shop is the mini shop with fewer users and one knob changed. In each of them a backbone is pre-trained once and
-then fine-tuned without a prefix, to the letter of the paper, with the most recent events, and with the true journey,
-which no real recommender knows: what the oracle gains is the most that any choice of events could. Another backbone
-that sees prefixes in pre-training is fine-tuned with all repairs, with counts told to RCPM as well, and without a
-prefix. The rows are those of table 2. A third one points, and is fine-tuned without a prefix, with the best curriculum
-that was found over it, and with the true journey: `--rows pointing "pointing, categories of counting" "pointing,
-oracle-k" --out results/curriculum_sweep_pointing.json`.
+then fine-tuned without a prefix, to the letter of the paper, and with the true journey, which no real recommender
+knows: what the oracle gains is the most that any choice of events could. Another backbone that sees prefixes in
+pre-training is fine-tuned with all repairs, with counts told to RCPM as well, and without a prefix. The rows are those
+of table 2, each at the rate of the preset mini. A third one points, and is fine-tuned without a prefix, with the best
+curriculum that was found over it, and with the true journey: `--rows pointing "pointing, categories of counting"
+"pointing, oracle-k" --out results/curriculum_sweep_pointing.json`.
 
 Each (shop, seed, row) is a run that resumes; several processes may share the work by taking different shops, and
 `--collect` then puts their runs together. The result file holds, for each shop, the metrics of each row, its paired
@@ -55,9 +55,9 @@ from rclrec_mini.files import InputError, file_name, read_json, whole_file, writ
 from rclrec_mini.training.checkpoints import provenance
 
 COUNTING = "all repairs, counting"
-ROWS = {
-    name: TABLE2[name] for name in (BASE, "RCLRec", "recent-k", "oracle-k", PRACTISED_BASE, "all repairs", COUNTING)
-} | {name: POINTING[name] for name in (POINTED, CATEGORIES, "pointing, oracle-k")}
+ROWS = {name: TABLE2[name] for name in (BASE, "RCLRec", "oracle-k", PRACTISED_BASE, "all repairs", COUNTING)} | {
+    name: POINTING[name] for name in (POINTED, CATEGORIES, "pointing, oracle-k")
+}
 PURCHASES = 0.0095 * 300  # a user, in the mini shop
 KNOBS: dict[str, dict[str, dict[str, float]]] = {  # what each value of a knob changes
     "users": {str(n): {"users": n} for n in (500, 4500)},
