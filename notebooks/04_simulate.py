@@ -268,7 +268,7 @@ pd.DataFrame(here).T.round(1)
 # Without a gap the most recent items come near the count. With half of the purchases on unseen items, the count loses
 # what it cannot know.
 #
-# Against trained models, then. `benchmarks/curriculum_sweep.py` trained seven rows in each of eleven shops of 1,500
+# Against trained models, then. `benchmarks/curriculum_sweep.py` trained six rows in each of eleven shops of 1,500
 # users that differ in one knob. Its counts are the ones above, to the digit:
 
 # %%
@@ -301,9 +301,9 @@ table["lead"] = table["count"] - trained.max(axis=1)
 table[["count", "most recent", "no prefix", "lead"]].round(1)
 
 # %% [markdown]
-# *Lead* is the count's Recall@10 minus that of the best of the four trained rows shown. Left out are the oracle, the
-# four most recent events, and the backbone that has practised prefixes and gets none, which stands half a point higher
-# in two shops ([the tables](14_tables.ipynb) have it).
+# *Lead* is the count's Recall@10 minus that of the best of the four trained rows shown. Left out are the oracle, and
+# the backbone that has practised prefixes and gets none, which stands one or two points higher in two shops ([the
+# tables](14_tables.ipynb) have it).
 
 # %% mystnb={"image": {"alt": "Recall by gap, share seen and journeys at once: the count is on top everywhere but at gap 0, where all repairs pass it."}}
 KNOBS = {
@@ -336,9 +336,9 @@ figure.legend(*handles, loc="outside lower center", ncols=3)
 axes.margins(x=0.05)
 
 # %% [markdown]
-# In the base shop the count leads by more than ten points. Make every purchase one of an item seen, and it leads by
-# 14. Let half of them be new, and under three points are left. Take the gap away, and the lead is **gone**: RCLRec
-# with all repairs is four to five points *ahead* of the count, and the backbone alone only two behind.
+# In the base shop the count leads by nearly ten points. Make every purchase one of an item seen, and it leads by 13.
+# Let half of them be new, and three points are left. Take the gap away, and the lead is **gone**: RCLRec with all
+# repairs is five points *ahead* of the count, and the backbone alone only two behind.
 #
 # All eleven shops. Choose a knob, turn it, and watch who leads:
 
@@ -356,7 +356,7 @@ explorables.knobs(
 
 # %% [markdown]
 # *From 500 users to 4,500 the lead shrinks: models learn from more users, a count does not. By how much? And which
-# single turns away from the base shop take more of it?* (By 4.7 points, from 13.0 to 8.3. No gap does, and half of the
+# single turns away from the base shop take more of it?* (By 2.2 points, from 11.0 to 8.8. No gap does, and half of the
 # purchases on new items.)
 #
 # ## What goes wrong
@@ -397,15 +397,16 @@ pd.DataFrame(seen).T.round(2)
 # The rows say 0.3 and 0.6. A shop without a gap overshoots, 0.72 of purchases; turn `seen_share` down to 0.6, and it
 # fits as well as ours. So nothing that we measured tells whether there is a gap. No model was trained in that third
 # shop, but without a gap alone we would have written that a curriculum with all repairs lifts a generative
-# recommender from 67.6 to 74.3, past every heuristic. With our gap, by the same code, it loses to a count by ten
+# recommender from 67.7 to 74.9, past every heuristic. With our gap, by the same code, it loses to a count by ten
 # points and more. Neither sentence is about real shops. **A knob that no measurement holds is a conclusion that
 # somebody chose.**
 #
-# What survives all eleven shops? RCLRec to the letter is below its own backbone without a prefix in every one (at one
-# rate of fine-tuning, which [suits it least](14_tables.ipynb#the-rate-decides)). The
-# count is above the most recent items in every one, and above that backbone too. Such orders are worth more than any
-# gain at one setting. The rest must be asked of real logs, as [the tables](14_tables.ipynb) do. And the count's lead
-# over these rows is not one over all models: [a model that points](12_pointer.ipynb) learns to count.
+# What survives all eleven shops? RCLRec to the letter is surely above its own backbone without a prefix in none, level
+# with it in seven, and far below in two: where 500 users give its prefix too few purchases to learn from, and where
+# nothing comes between a journey and its purchase. The count is above the most recent items in every one, and above
+# that backbone too. Such orders are worth more than any gain at one setting. The rest must be asked of real logs, as
+# [the tables](14_tables.ipynb) do. And the count's lead over these rows is not one over all models: [a model that
+# points](12_pointer.ipynb) learns to count.
 
 # %% tags=["remove-cell"]
 lead = table["lead"]
@@ -418,25 +419,31 @@ for name, (clicks, purchases) in {
     assert abs(seen[name]["clicks"] - clicks) < off
     assert abs(seen[name]["purchases"] - purchases) < off
 fewer, many = lead[["users 500", "users 4500"]].round(1)
-assert (fewer, many) == (13.0, 8.3)
+assert (fewer, many) == (11.0, 8.8)
 taken = lead["base"] - lead.drop(["base", "users 500", "users 4500"])
 assert set(taken[taken > fewer - many].index) == {"gap 0", "seen 0.5"}
-assert lead["base"] > 10 and round(lead["seen 1.0"]) == 14
-assert 2 < lead["seen 0.5"] < 3 and -5 < lead["gap 0"] < -4
+assert 9 < lead["base"] < 10 and round(lead["seen 1.0"]) == 13
+assert 2.5 < lead["seen 0.5"] < 3.5 and round(lead["gap 0"]) == -5
 assert (lead.drop("gap 0") > 0).all() and len(table) == 11
-assert round(table.loc["gap 0", "no prefix"], 1) == 67.6
-assert round(table.loc["gap 0", "all repairs"], 1) == 74.3
+assert round(table.loc["gap 0", "no prefix"], 1) == 67.7
+assert round(table.loc["gap 0", "all repairs"], 1) == 74.9
 assert (
     1.5
     < table.loc["gap 0", "count"] - table.loc["gap 0", "no prefix"]
     < 2.5
 )
-assert (table["RCLRec, to the letter"] < table["no prefix"]).all()
+differs = {
+    name: runs[0]["rows"]["RCLRec"]["difference"]["recall@10"]
+    for name, runs in sweep.items()
+}
+assert all(found["low"] < 0 for found in differs.values())
+assert sum(found["high"] > 0 for found in differs.values()) == 7
+far = {n for n, one in differs.items() if one["high"] < -0.07}
+assert far == {"users 500", "gap 0"}
 assert (table["count"] > table["most recent"]).all()
 assert (table["count"] > table["no prefix"]).all()
 if not FAST:
     assert 2 < here["gap 0"]["count"] - here["gap 0"]["most recent"] < 8
-assert 10 < table.loc["base", "count"] - trained.loc["base"].max() < 12
 assert (
     table.loc["base", "count"] - table.loc["base", "all repairs"] > 10
 )
