@@ -91,9 +91,9 @@ def gain_by_precision(starts: dict[str, list[dict[str, Any]]], marks: dict[str, 
         axis.plot(x, mean, color=hues[i], marker="os"[i % 2], label=label)
     for name, precision in marks.items():
         axis.axvline(precision, color=INK, linestyle=":")
-        axis.annotate(
-            f" {name}", (precision, 0.99), xycoords=("data", "axes fraction"), rotation=90, va="top", ha="right"
-        )
+        crowded = any(0 < precision - other < 0.04 for other in marks.values())
+        side = "left" if crowded else "right"  # of its line, so that no name covers a neighbour's
+        axis.annotate(f" {name}", (precision, 0.99), xycoords=("data", "axes fraction"), rotation=90, va="top", ha=side)
     axis.set(xlabel="precision of the prefix", ylabel=f"gain in {metric} (points)", xlim=(-0.02, 1.02))
     figure.legend(loc="outside lower center", ncols=len(starts))
     return figure
