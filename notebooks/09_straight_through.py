@@ -329,7 +329,7 @@ round(often, 2)
 # there, and not much.
 
 # %% tags=["remove-cell"]
-assert FAST or 0.55 < often < 0.66
+assert FAST or 0.55 < often < 0.72
 
 # %% [markdown]
 # ## Who teaches the selector?
@@ -404,7 +404,8 @@ taught.round(2)
 # %% [markdown]
 # The losses are sums, over 4 tokens of the target and over 16 of the prefix. Four things stand in this table:
 #
-# - The **target** term teaches, a little: precision rises from 0.19 to nearly 0.3, and the purchase gets likelier.
+# - The **target** term teaches, how much hangs on the backbone: precision rises from 0.19 to 0.3 behind one training of
+#   it and to nearly 0.5 behind another, and the purchase gets likelier.
 # - The **prefix** term does the opposite of what it asks for. It is trained to choose events that are easy to write,
 #   and after 60 steps the chosen events are *harder* to write, by two or three nats. Precision falls to about 0.1.
 # - **Eq. 9 as a whole** follows the larger gradient, and falls below chance with it.
@@ -426,8 +427,8 @@ assert 0.17 < letter["precision"]["mean"] < 0.18
 if not FAST:
     precision = taught["precision"]
     assert abs(precision["nobody"] - 0.19) < 0.02
-    assert abs(precision["target"] - 0.29) < 0.04
-    assert abs(precision["prefix"] - 0.10) < 0.03
+    assert 0.25 < precision["target"] < 0.52
+    assert abs(precision["prefix"] - 0.09) < 0.04
     assert precision["all of eq. 9"] < precision["nobody"] - 0.02
     assert abs(precision["supervision"] - 0.55) < 0.03
     written = taught["prefix nll"]

@@ -258,10 +258,10 @@ acts = pd.DataFrame(
 acts.round(2)
 
 # %% [markdown]
-# RCPM's prefix makes the purchase a little *less* likely than the pre-trained model found it without, by 0.09 nats a
-# token, and more than half of the purchases have an active hinge. Random events do the same. The true journey does
-# better, and brings next to nothing: this decoder was never trained on it, and has learned to do without what it is
-# told.
+# RCPM's prefix makes the purchase a little *less* likely than the pre-trained model found it without, by less than a
+# tenth of a nat a token, and half of the purchases or a few more have an active hinge. Random events do the same. The
+# true journey does better, and brings a tenth of a nat at most: this decoder was never trained on it, and has learned
+# to do without what it is told.
 #
 # Over three seeds and a longer training, the log of Table 2 says how often the hinge was active in the last steps of
 # training (`benchmarks/results/mini/table2.json`):
@@ -389,25 +389,25 @@ references.round(2)
 
 # %% [markdown]
 # With the frozen reference the purchase gets a little likelier with the prefix, and without it, too. With its own the
-# loss gets more of what it asks for: the difference went from zero to a whole nat. But with the prefix the purchase is
-# not likelier, it is less likely than before. **Without it, it is far less likely**, two and a half nats a token
-# instead of little more than one. The model has learned to need the prefix. A reference that cannot move closes this
-# way out.
+# loss gets more of what it asks for: the difference went from zero to three quarters of a nat or more. But with the
+# prefix the purchase is not likelier, it is less likely than before. **Without it, it is far less likely**, more than
+# two nats a token instead of little more than one. The model has learned to need the prefix. A reference that cannot
+# move closes this way out.
 
 # %% tags=["remove-cell"]
 if not FAST:
     active_share, mean_gain = acts["hinge active"], acts["mean gain"]
-    assert abs(active_share["RCPM"] - 0.54) < 0.04
-    assert abs(mean_gain["RCPM"] + 0.09) < 0.04
+    assert abs(active_share["RCPM"] - 0.53) < 0.05
+    assert -0.13 < mean_gain["RCPM"] < 0
     assert abs(active_share["RCPM"] - active_share["random"]) < 0.04
-    assert mean_gain["RCPM"] + 0.05 < mean_gain["oracle"] < 0.06
+    assert mean_gain["RCPM"] + 0.05 < mean_gain["oracle"] < 0.14
     start, cold, warm = (references.iloc[i] for i in range(3))
     assert (cold < start)[["with prefix", "without"]].all()
     assert abs(start["difference"]) < 0.06
-    assert 0.8 < warm["difference"] < 1.3
-    assert abs(start["without"] - 1.15) < 0.05
-    assert 2.2 < warm["without"] < 2.8
-    assert 0.1 < warm["with prefix"] - start["with prefix"] < 0.4
+    assert 0.65 < warm["difference"] < 1.3
+    assert abs(start["without"] - 1.12) < 0.07
+    assert 2 < warm["without"] < 2.8
+    assert 0.1 < warm["with prefix"] - start["with prefix"] < 0.5
 
 # %% [markdown]
 # ## Exercises
@@ -426,7 +426,7 @@ if not FAST:
 # {name: (g < twice).mean() for name, g in samples.items()}
 # ```
 #
-# $m = \ln 2 / 4 = 0.173$. The hinge is active on 62% of the purchases for RCPM and on 52% for the oracle.
+# $m = \ln 2 / 4 = 0.173$. The hinge is active on six of ten purchases for RCPM and on about half for the oracle.
 #
 # </details>
 #
@@ -441,9 +441,9 @@ if not FAST:
 # against = {n: (g - old + fair < margin).mean() for n, g in samples.items()}
 # ```
 #
-# 68% fall short instead of 54%: fine-tuning alone has lowered the base from 1.09 to 1.01 nats a token, so the bar is
-# higher. This is the question that one wants answered, does the curriculum beat the same training without it? Eq. 8
-# asks the other.
+# Two of three fall short instead of half: fine-tuning alone has lowered the base from 1.09 to 1.01 nats a token, so the
+# bar is higher. This is the question that one wants answered, does the curriculum beat the same training without it?
+# Eq. 8 asks the other.
 #
 # </details>
 
@@ -459,9 +459,9 @@ against = {
     n: (g - old + fair < margin).mean() for n, g in samples.items()
 }
 if not FAST:
-    assert abs(at_twice["RCPM"] - 0.62) < 0.04
-    assert abs(at_twice["oracle"] - 0.52) < 0.05
-    assert abs(against["RCPM"] - 0.68) < 0.04
+    assert abs(at_twice["RCPM"] - 0.61) < 0.05
+    assert abs(at_twice["oracle"] - 0.48) < 0.07
+    assert abs(against["RCPM"] - 0.68) < 0.05
     assert against["RCPM"] > acts["hinge active"]["RCPM"]
     assert (
         abs(old.mean() - 1.09) < 0.04 and abs(fair.mean() - 1.01) < 0.04

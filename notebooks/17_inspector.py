@@ -175,11 +175,11 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
 pd.DataFrame({m: summary(t) for m, t in tables.items()}).T.round(1)
 
 # %% [markdown]
-# Look at the repaired model first. Where its curriculum brings a purchase into the ten, nearly all of the chosen
-# events are right; where it throws one out, nearly all are wrong. It does both about equally often, and so its list
-# is no better than without. To the letter the chosen events are hardly ever right, so what this curriculum finds it
-# finds by luck. It does not harm much either: fine-tuned at a high rate, the decoder has learned to [do without what it
-# is told](14_tables.ipynb#the-rate-decides), and no more than one list in fifteen gains or loses its purchase. The
+# Look at the repaired model first. Where its curriculum brings a purchase into the ten, nearly all of the chosen events
+# are right; where it throws one out, nearly all are wrong. It does both about equally often, and so its list is no
+# better than without. To the letter the chosen events are hardly ever right, so what this curriculum finds it finds by
+# luck. It does not harm much either: fine-tuned at a high rate, the decoder has learned to [do without what it is
+# told](14_tables.ipynb#the-rate-decides), and fewer lists gain or lose their purchase than by the repaired model. The
 # pointing model has the item from its history already, and its curriculum changes next to nothing.
 #
 # Now the two clearest of the repaired model, the largest change in $\ln P$ either way. In the book, a click opens the
@@ -222,7 +222,7 @@ if not FAST:
     assert repaired["right of 4, misled"] < 1
     assert abs(repaired["found"] - repaired["misled"]) <= 6
     changed = {m: n["found"] + n["misled"] for m, n in shares.items()}
-    assert changed["literal"] < 200 / 15 < changed["repaired"]
+    assert changed["literal"] < changed["repaired"]
     assert literal["right of 4, found"] < 1.5
     assert literal["right of 4, all"] < 1
     assert changed["pointing"] < 12
@@ -327,9 +327,9 @@ assert spread(0.05).split()[2] > spread(2.0).split()[2]
 # {model: (sum(back), len(back)) for model, back in brought_back.items()}
 # ```
 #
-# Repaired, all or nearly all of them; to the letter fewer. The decoder of the repaired model knows what to do with a
-# right prefix, for it has seen prefixes in both stages. The other has learned from prefixes that were mostly wrong, and
-# a right one does not always help it.
+# Repaired, all or nearly all of them: its decoder knows what to do with a right prefix. To the letter it is few users,
+# and hangs on the training: once we saw all eight of them back, another time four of seven. That decoder has learned
+# from prefixes that were mostly wrong, and a right one does not always help it.
 #
 # </details>
 #
@@ -352,9 +352,9 @@ assert spread(0.05).split()[2] > spread(2.0).split()[2]
 # pd.DataFrame(changes).mean().round(2)
 # ```
 #
-# The pointing model, by about 1.2 in $\ln P$, so that the purchase is three times less likely; repaired it is half as
-# much, and to the letter less again. The pointer's network is told the counts of each behaviour apart and so learns
-# what a cart event is worth; in the states of an encoder it is one event in fifty.
+# The pointing model, by about 1 in $\ln P$, so that the purchase is nearly three times less likely; repaired it is
+# little more than half as much, and to the letter less again. The pointer's network is told the counts of each
+# behaviour apart and so learns what a cart event is worth; in the states of an encoder it is one event in fifty.
 #
 # </details>
 
@@ -393,9 +393,9 @@ for user, item in bought.items():
         changes[model].append(change)
 if not FAST:
     back = {m: sum(b) / len(b) for m, b in brought_back.items()}
-    assert back["repaired"] > 0.8 and back["literal"] < 0.9
+    assert back["repaired"] > 0.8 and back["literal"] > 0.3
     mean = pd.DataFrame(changes).mean()
-    assert -1.5 < mean["pointing"] < -0.9
+    assert -1.5 < mean["pointing"] < -0.8
     assert mean["pointing"] < mean["repaired"] < mean["literal"] < 0
     assert 0.4 < mean["repaired"] / mean["pointing"] < 0.7
 

@@ -245,10 +245,10 @@ drawn.round(2)
 
 # %% [markdown]
 # Beams and draws *without replacement* (`gumbel`: Gumbel noise is added on the way down the trie, and the largest 16
-# survive {cite}`kool2019`) hold 16 different items, plain draws 10. And beams hold the target more often than either
-# kind of draw: in three of four groups, where draws find it in six of ten. Draws without replacement are exact, too, if
-# each member is weighed by its probability over the probability that it was drawn at all. A check: the weights of a
-# whole catalogue are the policy itself.
+# survive {cite}`kool2019`) hold 16 different items, plain draws 10 to 12. And beams hold the target more often than
+# either kind of draw: in three of four groups, where draws find it in six of ten. Draws without replacement are exact,
+# too, if each member is weighed by its probability over the probability that it was drawn at all. A check: the weights
+# of a whole catalogue are the policy itself.
 
 # %%
 from rclrec_mini.post_training.policy import token_log_probs
@@ -269,8 +269,8 @@ assert drawn.loc["distinct items", "sample"] < 1
 if not FAST:
     same = round(16 * drawn.loc["distinct items", "sample"])
     with_target = drawn.loc["groups with the target"]
-    assert same in (10, 11) and 0.7 < with_target["beam"] < 0.82
-    assert with_target[["sample", "gumbel"]].between(0.53, 0.67).all()
+    assert same in (10, 11, 12) and 0.7 < with_target["beam"] < 0.82
+    assert with_target[["sample", "gumbel"]].between(0.52, 0.67).all()
 
 # %% [markdown]
 # ## A step, and what moved
@@ -345,7 +345,7 @@ if not FAST:
 # The same, over all training purchases: 160 steps of 64 groups each, from the supervised weights, at two learning
 # rates.
 
-# %% mystnb={"image": {"alt": "Left, the mean reward of a group rises, further at the higher rate; right, NDCG of validation rises by three quarters of a point at the lower rate, and at the higher one rises and falls again"}}
+# %% mystnb={"image": {"alt": "Left, the mean reward of a group rises, further at the higher rate; right, NDCG of validation rises by a point or two at the lower rate, and at the higher one rises and falls again"}}
 from rclrec_mini.experiments.post_train import PostTrainConfig
 from rclrec_mini.post_training.rere import RewardConfig
 from rclrec_mini.training.schedule import TrainConfig
@@ -384,9 +384,9 @@ through_training(
 )
 
 # %% [markdown]
-# Three of four groups have signal, and the gentle training gains about three quarters of a point of NDCG after
-# supervised training had come to its end. The bold one gains nearly as much within 20 steps and loses it again. Yet its
-# policy earns *more* on the purchases that it learns from, to the end: they are 2,831, and each comes up nearly four
+# Three of four groups have signal, and the gentle training gains a point or two of NDCG after supervised training had
+# come to its end. The bold one gains nearly as much within 20 steps, and ends lower than the other. Yet its policy
+# earns *more* on the purchases that it learns from, to the end: they are 2,831, and each comes up nearly four
 # times. A reward that cannot be fooled can still be learned by heart. `post_train` keeps the weights that were best on
 # validation targets, so neither policy ends below where it began.
 #
@@ -507,9 +507,10 @@ def earned(log: list[dict]) -> list[float]:
 
 gentle, bold = (log for _, _, log in short.values())
 if not FAST:
-    assert 0.004 < max(worth(gentle)) - worth(gentle)[0] < 0.012
-    assert max(worth(bold)) == worth(bold)[1] > worth(bold)[0] + 0.004
-    assert worth(bold)[-1] < worth(bold)[0]
+    assert 0.006 < max(worth(gentle)) - worth(gentle)[0] < 0.022
+    assert worth(bold)[1] > worth(bold)[0] + 0.005
+    assert worth(bold)[-1] < max(worth(bold)) - 0.007
+    assert worth(bold)[-1] < worth(gentle)[-1]
     assert np.mean(earned(bold)[4:]) > np.mean(earned(gentle)[4:])
     signal = [x["signal"] for x in gentle if "signal" in x]
     assert 0.7 < np.mean(signal) < 0.83
