@@ -820,7 +820,7 @@ estimates(fair)
 # What is left is a fifth of a point, for the last four events as for the cleverest. Only the selector that was taught
 # by unseen targets finds more purchases, 0.5 points of Recall@10 [0.1, 0.9], one of seven that were tried.
 #
-# On the real logs no row differs from pointing alone, the two ideas included (IJCAI-15's few users were spared them).
+# On the real logs no row differs from pointing alone, the two ideas included.
 # On UserBehavior all rows stand a tenth or two of a point higher, that of random events among them; none of them finds
 # one purchase of a new item.
 
