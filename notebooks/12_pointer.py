@@ -792,9 +792,9 @@ for name, row in shop_result["rows"].items():
         assert abs(row["against"]["ndcg@10"]["difference"]) < 0.004
 level = {name: 100 * beside[name]["ndcg@10"]["mean"] for name in names}
 assert level["SASRec, pointer"] > 38 > 10 > level["SASRec"]
-assert level["MBGen, pointer"] > 39 > 15 > level["MBGen"]
+assert level["MBGen, pointer"] > 38 > 15 > level["MBGen"]
 assert (
-    abs(100 * beside["pointing (ours)"]["ndcg@10"]["mean"] - 40.4)
+    abs(100 * beside["pointing (ours)"]["ndcg@10"]["mean"] - 40.0)
     < 0.05
 )
 assert shop_result["rows"]["pointing"]["seeds"] == [0, 1, 2]

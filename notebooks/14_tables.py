@@ -71,7 +71,7 @@ from rclrec_mini.views.committed import committed, estimates
 # For each user the last purchase is held out; everything before it is the history. A method ranks **all** items, and
 # Recall@10 is the share of users whose purchase is among its first ten (NDCG@10 also asks how far up). Learning rates
 # and the step to stop at are chosen on the purchase before the last. Time is the budget: steps were set so that all
-# take minutes of one core, though not the same number of them (2.3 to 21 in the end, the tables tell). Where
+# take minutes of one core, though not the same number of them (1.9 to 12 in the end, the tables tell). Where
 # several seeds were trained, they are averaged within each user, and the 95% interval is over users.
 #
 # ## By hand: is one method better?
@@ -212,7 +212,8 @@ pd.DataFrame(
 #
 # ## Real logs
 #
-# Three logs of real shoppers, each with the preset's settings: nothing was tuned to any of them. What they are:
+# Three logs of real shoppers. Nothing was tuned to any of them: in the tables of all methods each has the rates that the
+# search in the shop chose for it (`--rates-from`), elsewhere the preset's. What they are:
 
 # %%
 LOGS = {
@@ -246,7 +247,7 @@ pd.DataFrame(
 
 # %% [markdown]
 # On these logs the methods of the paper stand where they stood in the shop, and further below. UserBehavior, all
-# methods, one seed:
+# methods, three seeds:
 
 # %% mystnb={"image": {"alt": "NDCG@10 on UserBehavior with intervals: pointing and the count far to the right, most recent items next, all eight methods of the paper below 20"}}
 user_behavior = committed("table1/userbehavior")
@@ -264,22 +265,7 @@ results.methods(
 # thousand users and in a few minutes, that an item may come again, for each of 64,000 items; the count and the
 # pointer know it from the start.
 #
-# All of them have the preset's rates there. With the rates that the search in the shop chose for each, which is no
-# tuning to this log either (`--rates-from`):
-
-# %%
-transferred = committed("table1/userbehavior_rates_of_the_shop")["rows"]
-estimates({n: rows[n] for n in paper}, by="ndcg@10").join(
-    estimates({n: transferred[n] for n in paper}),
-    rsuffix=", rates of the shop",
-)
-
-# %% [markdown]
-# RCLRec and TIGER gain three to five points, SASRec, BERT4Rec, PBAT and GEAR lose one: a rate does not travel well. Who
-# is second and who is last among the eight is for such choices to say; that all stand below 20, and the count at 34, is
-# not.
-#
-# Brands of Tmall 2014, one seed as well. There the last brand of the history is mostly the one bought, so that all come
+# Brands of Tmall 2014, one seed. There the last brand of the history is mostly the one bought, so that all come
 # closer. Still none of the eight reaches the rule:
 
 # %%
@@ -320,8 +306,8 @@ pd.Series(
 # it this log does not say. So its tables compare who reads the file best, and no more. IJCAI-15 knows days only, too.
 # What this chapter says of shoppers rests on the log that knows seconds, UserBehavior, and on the shop.
 #
-# The 62 users of IJCAI-15 are also too few for small differences, but the large ones are the same, all eight stand
-# surely below the count:
+# The 62 users of IJCAI-15 are also too few for small differences, but the large ones are the same. Seven of the eight
+# stand surely below the count, TIGER by 7.6 points [-15.9, 0.3]:
 
 # %%
 ijcai = committed("table1/ijcai15")
@@ -337,11 +323,10 @@ with_pointer = ("SASRec", "MBGen", "SASRec, pointer", "MBGen, pointer")
 estimates({n: rows[n] for n in (*with_pointer, "pointing (ours)")})
 
 # %% [markdown]
-# On UserBehavior SASRec goes from 8.7 to 38.3, MBGen from 13.4 to 39.9; in the table of Tmall above, both are level
-# with the rule. MBGen is level with ours, too, and SASRec 2 points below. In the shop both
-# stand half a point above ours, SASRec by 0.5 [0.2, 0.7]; after stage one alone all three were level, and validation
-# chose other rates for the rest. What separated the methods from the count was copying,
-# and once they have it, little separates them from each other.
+# On UserBehavior SASRec goes from 7.9 to 39.4, MBGen from 14.2 to 38.6; in the table of Tmall above, both are level
+# with the rule. SASRec is level with ours, and MBGen 1.4 points below. In the shop both stand half a point above ours,
+# SASRec by 0.5 [0.2, 0.7]; after stage one alone all three were level, and validation chose other rates for the rest.
+# What separated the methods from the count was copying, and once they have it, little separates them from each other.
 #
 # Pointing against the count, on all four, three seeds each:
 
@@ -355,8 +340,8 @@ estimates(differences, ("recall@5", "recall@10", "ndcg@5", "ndcg@10"))
 # %% tags=["remove-cell"]
 np.testing.assert_allclose(
     [100 * rows[n]["ndcg@10"]["mean"] for n in with_pointer],
-    [8.7, 13.4, 38.3, 39.9],
-    atol=0.06,
+    [7.93, 14.16, 39.44, 38.6],
+    atol=0.01,
 )
 as_filed, any_order, earlier = days["histories"].values()
 assert days["grouped"] > 0.99 and days["config"]["targets"] == 743
@@ -380,31 +365,30 @@ assert [round(found["seen"], 2) for found in of_days] == [
     0.63,
     0.26,
 ]
-moved = {
-    n: transferred[n]["ndcg@10"]["mean"] - rows[n]["ndcg@10"]["mean"]
-    for n in paper
-}
-assert all(0.03 < moved[n] < 0.05 for n in ("RCLRec", "TIGER"))
-for n in ("SASRec", "BERT4Rec", "PBAT", "GEAR"):
-    assert -0.017 < moved[n] < -0.005
-assert moved["MBGen"] == moved["HSTU"] == 0
-assert max(transferred[n]["ndcg@10"]["high"] for n in paper) < 0.2
+assert max(rows[n]["ndcg@10"]["high"] for n in paper) < 0.2
+assert len(rows["RCLRec"]["seeds"]) == 3
 n10_tmall = {n: r["ndcg@10"]["mean"] for n, r in of_tmall.items()}
 assert max(n10_tmall[n] for n in paper) < n10_tmall["most recent items"]
-for n in paper:
-    assert of_ijcai[n]["to_count"]["ndcg@10"]["high"] < 0
+below = {n: of_ijcai[n]["to_count"]["ndcg@10"] for n in paper}
+unsure = below.pop("TIGER")
+assert all(found["high"] < 0 for found in below.values())
+assert [
+    round(100 * unsure[key], 1) for key in ("difference", "low", "high")
+] == [-7.6, -15.9, 0.3]
 assert ijcai["targets"] == 62
 taken = [
     found["rows"][n]["seconds"] / 60
     for found in (shop, user_behavior, tmall)
     for n in paper
 ]
-assert 2.2 < min(taken) < 2.35 and 20.5 < max(taken) < 21.5
+assert 1.85 < min(taken) < 1.95 and 11.5 < max(taken) < 12.1
 against_count = rows["SASRec, pointer"]["to_count"]["ndcg@10"]
 assert against_count["low"] > 0
 level = rows["pointing (ours)"]["against"]
-assert level["other"] == "MBGen, pointer"
+assert level["other"] == "SASRec, pointer"
 assert level["ndcg@10"]["low"] < 0 < level["ndcg@10"]["high"]
+below = rows["MBGen, pointer"]["against"]["ndcg@10"]
+assert below["high"] < 0 and round(100 * below["difference"], 1) == -1.4
 ahead = shop["rows"]["pointing (ours)"]["against"]
 assert ahead["other"] == "SASRec, pointer"
 assert [
