@@ -212,8 +212,8 @@ pd.DataFrame(
 #
 # ## Real logs
 #
-# Three logs of real shoppers. Nothing was tuned to any of them: in the tables of all methods each has the rates that the
-# search in the shop chose for it (`--rates-from`), elsewhere the preset's. What they are:
+# Three logs of real shoppers. Nothing was tuned to any of them: in the tables of all methods each has the rates that
+# the search in the shop chose for it (`--rates-from`), elsewhere the preset's. What they are:
 
 # %%
 LOGS = {
