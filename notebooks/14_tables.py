@@ -134,8 +134,8 @@ estimates(table1, by="ndcg@10")
 # (Table 2, below). And what points stands above the count.
 #
 # Do not read much into the order in between. A search finds what it looks at: dropout was tried at each method's best
-# rate without it, for half of the steps. For SASRec that missed a point that has 33.5 (rate 0.004, dropout 0.2; one
-# seed, in `rere/language_model.json`) where the table has 31.9.
+# rate without it, for half of the steps. What it chose for SASRec is a little worse than what the preset has anyway
+# (rate 0.004, no dropout): that reaches 32.4 (`rere/language_model.json`) where the table has 31.9.
 #
 # Is the last one true? The intervals overlap:
 
@@ -174,8 +174,8 @@ width = (gain["high"] - gain["low"]) / (count["high"] - count["low"])
 assert 0.25 < width < 0.4
 missed = committed("rere/language_model")["rows"]["SASRec"]
 assert missed["config"]["pretrain"]["lr"] == 4e-3
-assert missed["config"]["model"]["dropout"] == 0.2
-assert round(100 * missed["ndcg@10"]["mean"], 1) == 33.5
+assert missed["config"]["model"]["dropout"] == 0.0
+assert round(100 * missed["ndcg@10"]["mean"], 1) == 32.4
 assert round(100 * n10["SASRec"], 1) == 31.9
 assert shop["targets"] == 2998 and shop["items"] == 2400
 assert len(table1) == 16 and len(shop["naive"]) == 5
