@@ -134,8 +134,8 @@ estimates(table1, by="ndcg@10")
 # (Table 2, below). And what points stands above the count.
 #
 # Do not read much into the order in between. A search finds what it looks at, and each rate was tried for half of the
-# steps. What it chose for SASRec (a rate of 0.001) is a little worse in the end than what the preset has anyway (0.004):
-# that reaches 32.4 (`rere/language_model.json`) where the table has 31.9.
+# steps. What it chose for SASRec (a rate of 0.001) is a little worse in the end than what the preset has anyway:
+# 0.004 reaches 32.4 (`rere/language_model.json`) where the table has 31.9.
 #
 # Is the last one true? The intervals overlap:
 
