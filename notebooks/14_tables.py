@@ -1124,8 +1124,8 @@ results.learning_curves(
 )
 
 # %% [markdown]
-# Most of the eight are flat or fall, having learned their 983 users by heart; a longer training would not help them
-# here.
+# Here all eight are flat or fall in the last quarter of stage one. The schedule is the same as in the shop, where six
+# of them still rise: 983 users are soon learned by heart, and a longer training would hardly help.
 
 # %% tags=["remove-cell"]
 curves = {
@@ -1143,7 +1143,7 @@ for n, r in shop["rows"].items():
         assert lifted == (n != "RCLRec")
     else:
         assert max(rise) - rise[0] < 0.021
-assert sum(c[-1] < 1.1 * max(c[:-1]) for c in curves.values()) >= 5
+assert all(curves[n][-1] < 1.02 * max(curves[n][:-1]) for n in paper)
 
 # %% [markdown]
 # ## Exercises
