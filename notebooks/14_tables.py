@@ -388,8 +388,10 @@ assert against_count["low"] > 0
 level = rows["pointing (ours)"]["against"]
 assert level["other"] == "SASRec, pointer"
 assert level["ndcg@10"]["low"] < 0 < level["ndcg@10"]["high"]
-below = rows["MBGen, pointer"]["against"]["ndcg@10"]
-assert below["high"] < 0 and round(100 * below["difference"], 1) == -1.4
+behind = rows["MBGen, pointer"]["against"]["ndcg@10"]
+assert (
+    behind["high"] < 0 and round(100 * behind["difference"], 1) == -1.4
+)
 ahead = shop["rows"]["pointing (ours)"]["against"]
 assert ahead["other"] == "SASRec, pointer"
 assert [
